@@ -1,0 +1,1 @@
+//! The Echo user: an adapter with no wire.

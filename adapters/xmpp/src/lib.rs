@@ -1,0 +1,1 @@
+//! The XMPP server-to-server adapter.

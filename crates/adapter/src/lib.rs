@@ -1,0 +1,168 @@
+//! The contract that every platform adapter meets.
+//!
+//! An adapter is a deterministic machine: bytes, ticks and the broker's words go in; bytes, wishes about
+//! connections and words for the broker come out. It owns no socket, clock, task, lock or random source: time
+//! comes with every call, randomness is a seed given when it is built. So a day of retries is tested in a
+//! millisecond, and a failing test replays exactly. The driver (crate `interchange-driver`) does the rest,
+//! once, for all of them.
+//!
+//! How it is called: [`Platform::build`] once; then [`Adapter::handle`] with one [`Input`] at a time, and with
+//! [`Input::Tick`] when [`Adapter::deadline`] has come. The first input of a running hub is
+//! `Input::Broker(Down::Links { .. })`.
+
+mod connection;
+mod name;
+mod tls;
+
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use interchange_model::{Domain, Down, PlatformName, Settings, SettingsError, Up};
+
+pub use connection::{CloseReason, ConnId, Target, Transport, Via};
+pub use name::dns_name_matches;
+pub use tls::{ChainFault, Identity, PeerCertificate, PeerName, TlsPeer, TlsRole};
+
+/// One platform's machine.
+pub trait Adapter: Send {
+    /// Takes one input and pushes onto `out` whatever must now happen, in that order.
+    /// Never blocks, never fails: trouble is an output. Outputs come back only from the call that caused them.
+    fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>);
+
+    /// When this adapter next wants [`Input::Tick`]; `None` when nothing is pending. Asked after every `handle`.
+    fn deadline(&self) -> Option<Instant>;
+}
+
+/// The time of an input, from two clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// For timers: never goes back.
+    pub instant: Instant,
+    /// For dates and ids: what a calendar says, which may jump.
+    pub wall: SystemTime,
+}
+
+impl Now {
+    /// Both clocks, read now. For drivers; an adapter is given its time.
+    #[must_use]
+    pub fn read() -> Self {
+        Self { instant: Instant::now(), wall: SystemTime::now() }
+    }
+
+    /// Both clocks, later by `by`. For tests in virtual time.
+    #[must_use]
+    pub fn after(self, by: Duration) -> Self {
+        Self { instant: self.instant + by, wall: self.wall + by }
+    }
+}
+
+/// What happens to an adapter.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// A connection was accepted, or one asked for by [`Output::Dial`] stands. No byte has been read yet.
+    Opened {
+        /// Which.
+        conn: ConnId,
+        /// How it came about.
+        via: Via,
+    },
+    /// Some bytes of a stream (never none), or exactly one datagram.
+    Received {
+        /// From which connection.
+        conn: ConnId,
+        /// The bytes, decrypted where TLS is on.
+        bytes: Bytes,
+    },
+    /// The TLS handshake asked for by [`Output::StartTls`] is done.
+    Secured {
+        /// On which connection.
+        conn: ConnId,
+        /// What the peer proved.
+        peer: TlsPeer,
+    },
+    /// A connection is gone, or a dial failed (then there was no `Opened`). Nothing more comes from it. Also the answer to
+    /// [`Output::Close`], with the reason given there.
+    Closed {
+        /// Which.
+        conn: ConnId,
+        /// Why, from a closed set.
+        why: CloseReason,
+        /// The same for a person: names and addresses, at most 300 characters, no remote text unescaped.
+        detail: String,
+    },
+    /// The deadline has come.
+    Tick,
+    /// The broker speaks.
+    Broker(Down),
+    /// Say goodbye to peers now; the driver closes in a few seconds what remains.
+    Stop,
+}
+
+/// What an adapter wants done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// Look up and connect. Answered by `Opened` or `Closed` within 30 s.
+    Dial {
+        /// A new id, made by [`ConnId::dialled`].
+        conn: ConnId,
+        /// Where to.
+        to: Target,
+    },
+    /// Secure a connection: bytes sent before are flushed in the clear, bytes received before and not yet handed over
+    /// are discarded (they were sent in the clear: RFC 6120 §5.4.3.3). Answered by `Secured` or `Closed` within 15 s.
+    StartTls {
+        /// Which.
+        conn: ConnId,
+        /// As which side, with what name.
+        role: TlsRole,
+    },
+    /// Send bytes, or exactly one datagram. To a connection that is gone: nothing happens.
+    /// A peer that does not read what was sent is closed, alone, when 1 MiB waits for it.
+    Send {
+        /// On which connection.
+        conn: ConnId,
+        /// What.
+        bytes: Bytes,
+    },
+    /// Send what is still waiting, at most for 5 s, and close. Answered by `Closed` with the same reason.
+    Close {
+        /// Which.
+        conn: ConnId,
+        /// Why; [`CloseReason::Finished`] when all is well.
+        why: CloseReason,
+    },
+    /// Speak to the broker.
+    Broker(Up),
+}
+
+/// What a platform crate exports: one constant, listed once in `crates/hub/src/platforms.rs`.
+#[derive(Clone, Copy)]
+pub struct Platform {
+    /// Its name in configuration, logs and metrics.
+    pub name: &'static str,
+    /// Makes the machine.
+    pub build: fn(Build<'_>) -> Result<Box<dyn Adapter>, SettingsError>,
+    /// Reads the settings of one link without using them: for `interchange check`, and before a change is applied.
+    pub check_link: fn(&Settings) -> Result<(), SettingsError>,
+}
+
+impl Platform {
+    /// The name as the model has it.
+    #[must_use]
+    pub fn name(&self) -> PlatformName {
+        PlatformName::from_static(self.name)
+    }
+}
+
+/// What a machine is built from.
+#[derive(Debug, Clone)]
+pub struct Build<'a> {
+    /// The platform's own settings, the same for all its links.
+    pub settings: &'a Settings,
+    /// The hub's own domain: peers see it in certificates and Via; the Echo user lives there.
+    pub hub: &'a Domain,
+    /// 32 bytes known only to this installation and the same after a restart: for dialback keys and the like.
+    pub secret: [u8; 32],
+    /// Randomness for this run.
+    pub seed: u64,
+}

@@ -1,0 +1,1 @@
+//! The bus on a local SQLite store: one process, no service to install.

@@ -1,0 +1,1 @@
+//! Runs any adapter on tokio: sockets, TLS, name look-ups and timers.

@@ -1,0 +1,1 @@
+//! The interchange binary: configuration, the list of platforms, wiring.

@@ -1,0 +1,24 @@
+//! The canonical model: every value that passes between an adapter and the broker.
+//!
+//! An adapter turns what its peer said into an [`Envelope`], the broker routes it, and the adapter of the
+//! other side turns the same `Envelope` into its own bytes. Nothing here knows a protocol, a socket or a
+//! store. Values that exist are valid: a [`Domain`] is always lower-case A-labels, an [`Address`] never
+//! holds a control character, a [`Plain`] text holds only characters that XML 1.0 can carry.
+
+mod address;
+mod domain;
+mod envelope;
+mod id;
+mod link;
+mod refusal;
+mod text;
+mod words;
+
+pub use address::{Address, AddressError, Device};
+pub use domain::{Domain, DomainError};
+pub use envelope::{Body, Envelope, Failure, Kind, Text, TextKind};
+pub use id::{DeliveryId, LinkId, MemberId, MessageId, MessageIdError, PlatformName, Token};
+pub use link::{Health, Link, Pace, QueueId, Settings, SettingsError};
+pub use refusal::Refusal;
+pub use text::Plain;
+pub use words::{Down, Outcome, Up};

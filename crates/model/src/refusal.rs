@@ -1,0 +1,124 @@
+//! Why a message is not carried.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a message is not carried, in words that every platform can express. Each adapter has one table from
+/// these to its own codes and one back. The label is stable: metrics, logs and traces use it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Refusal {
+    /// No link serves the recipient's domain.
+    UnknownDomain,
+    /// The two members have no partnership, or a barrier forbids the pair.
+    NotAllowed,
+    /// The sender's domain is not one of the link the message came over.
+    NotYours,
+    /// The recipient's side knows no such user.
+    NoSuchUser,
+    /// The recipient exists and cannot be reached now.
+    Unavailable,
+    /// A kind of message, media type or feature that the other side does not have.
+    Unsupported,
+    /// Larger than the other side takes.
+    TooLarge,
+    /// The recipient, or the recipient's server, does not want it.
+    PeerRefused,
+    /// The recipient's server failed on it, and might not another time.
+    PeerFault,
+    /// The recipient's server did not answer in time.
+    TimedOut,
+    /// The message was older than its time to live before it could be delivered.
+    Expired,
+    /// The message has been here before.
+    Loop,
+    /// The hub cannot store it now: the sender may try again.
+    Overloaded,
+    /// The sender's own software made something that cannot be understood.
+    Malformed,
+}
+
+impl Refusal {
+    /// Every refusal, for tables and tests that must be complete.
+    pub const ALL: [Refusal; 14] = [
+        Refusal::UnknownDomain,
+        Refusal::NotAllowed,
+        Refusal::NotYours,
+        Refusal::NoSuchUser,
+        Refusal::Unavailable,
+        Refusal::Unsupported,
+        Refusal::TooLarge,
+        Refusal::PeerRefused,
+        Refusal::PeerFault,
+        Refusal::TimedOut,
+        Refusal::Expired,
+        Refusal::Loop,
+        Refusal::Overloaded,
+        Refusal::Malformed,
+    ];
+
+    /// The stable label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Refusal::UnknownDomain => "unknown-domain",
+            Refusal::NotAllowed => "not-allowed",
+            Refusal::NotYours => "not-yours",
+            Refusal::NoSuchUser => "no-such-user",
+            Refusal::Unavailable => "unavailable",
+            Refusal::Unsupported => "unsupported",
+            Refusal::TooLarge => "too-large",
+            Refusal::PeerRefused => "peer-refused",
+            Refusal::PeerFault => "peer-fault",
+            Refusal::TimedOut => "timed-out",
+            Refusal::Expired => "expired",
+            Refusal::Loop => "loop",
+            Refusal::Overloaded => "overloaded",
+            Refusal::Malformed => "malformed",
+        }
+    }
+
+    /// One sentence for the person who sent the message, to be shown by their own client.
+    #[must_use]
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Refusal::UnknownDomain => "The recipient's organisation is not reachable from here.",
+            Refusal::NotAllowed => "Your organisation and the recipient's have not agreed to exchange messages.",
+            Refusal::NotYours => "The sender's address does not belong to the server that sent the message.",
+            Refusal::NoSuchUser => "The recipient's server knows no such user.",
+            Refusal::Unavailable => "The recipient cannot be reached now.",
+            Refusal::Unsupported => "The recipient's system cannot take this kind of message.",
+            Refusal::TooLarge => "The message is larger than the recipient's system takes.",
+            Refusal::PeerRefused => "The recipient's server refused the message.",
+            Refusal::PeerFault => "The recipient's server failed to take the message.",
+            Refusal::TimedOut => "The recipient's server did not answer in time.",
+            Refusal::Expired => "The message could not be delivered in the time allowed.",
+            Refusal::Loop => "The message was going round in a circle.",
+            Refusal::Overloaded => "The message cannot be taken now; please send it again later.",
+            Refusal::Malformed => "The message could not be understood.",
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_distinct_and_are_what_is_stored() {
+        let mut labels: Vec<_> = Refusal::ALL.iter().map(|refusal| refusal.label()).collect();
+        for refusal in Refusal::ALL {
+            assert_eq!(serde_json::to_string(&refusal).unwrap(), format!("\"{}\"", refusal.label()));
+        }
+        labels.sort_unstable();
+        labels.dedup();
+        assert_eq!(labels.len(), Refusal::ALL.len());
+    }
+}

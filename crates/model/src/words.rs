@@ -1,0 +1,97 @@
+//! What adapters and the broker say to each other: two handshakes, mirror images of one another.
+//!
+//! `Submit → Submitted`: it is safe with the hub, acknowledge on the wire now. `Deliver → Settle`: the peer has
+//! it, cannot have it, or the link is away.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::{Address, DeliveryId, Domain, Envelope, Health, Link, LinkId, MessageId, Refusal, Token};
+
+/// Adapter to broker.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Up {
+    /// Take this. Answered by exactly one [`Down::Submitted`] with the same token.
+    Submit {
+        /// The adapter's own, for the answer.
+        token: Token,
+        /// The link whose peer sent it, and has proved itself. Equal to the envelope's `origin`.
+        link: LinkId,
+        /// What it sent.
+        envelope: Arc<Envelope>,
+    },
+    /// What became of a [`Down::Deliver`]: exactly one for each.
+    Settle {
+        /// The link it was handed to.
+        link: LinkId,
+        /// Which.
+        delivery: DeliveryId,
+        /// What became of it.
+        outcome: Outcome,
+    },
+    /// How a link is, whenever that changes. The broker hands over messages only while it is [`Health::Up`].
+    Health {
+        /// Which link.
+        link: LinkId,
+        /// How it is.
+        health: Health,
+    },
+    /// The adapter turned something away by itself, in its platform's own words; for the trace and the metrics only.
+    Refused {
+        /// The link it came over.
+        link: LinkId,
+        /// Who claimed to send it.
+        from: Address,
+        /// To whom.
+        to: Address,
+        /// Why.
+        why: Refusal,
+    },
+}
+
+/// Broker to adapter.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Down {
+    /// The whole set each time, so a missed update cannot matter. A link that is not in it any more is closed.
+    Links {
+        /// The links of the adapter's platform.
+        links: Arc<[Link]>,
+        /// Every domain that the hub stands for, on all platforms, the adapter's own links' included.
+        hosted: Arc<HashSet<Domain>>,
+    },
+    /// Answer to [`Up::Submit`]: `Ok` once it is durable, so the adapter may acknowledge on the wire now.
+    Submitted {
+        /// The token of the submission.
+        token: Token,
+        /// Safe, or why it is refused.
+        result: Result<(), Refusal>,
+    },
+    /// Hand this to the link's peer. Answered by exactly one [`Up::Settle`].
+    Deliver {
+        /// Which link.
+        link: LinkId,
+        /// For the answer.
+        delivery: DeliveryId,
+        /// What.
+        envelope: Arc<Envelope>,
+    },
+    /// An envelope that this link submitted has reached its recipient's server. A hint, best effort: it may never come.
+    Delivered {
+        /// The link that submitted it.
+        link: LinkId,
+        /// Which envelope.
+        id: MessageId,
+    },
+}
+
+/// What became of a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The peer has it.
+    Delivered,
+    /// The link went away before the peer had said so: it goes back to its old place and is handed over again
+    /// when the link is up. The adapter also says so by [`Up::Health`].
+    LinkDown,
+    /// The peer cannot have it: its sender is told why.
+    Refused(Refusal),
+}

@@ -1,0 +1,1 @@
+//! Members, domains, links and partnerships: an immutable snapshot, and the routing decision.

@@ -1,0 +1,1 @@
+//! SIP transactions without IO, on sip-codec.

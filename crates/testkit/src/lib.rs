@@ -1,0 +1,1 @@
+//! Tools for tests: a fake bus, scripted conversations in virtual time.

@@ -1,0 +1,1 @@
+//! The built binary against scripted peers and real servers.
