@@ -7,7 +7,7 @@ One JSON object a line on standard input is a command, one a line on standard ou
 
     {"event": "online"}
     {"event": "message", "from": "sip:alice@globex.example", "content_type": "text/plain", "body": "hello"}
-    {"event": "sent", "id": "m1", "code": 200}          the final answer to one MESSAGE
+    {"event": "sent", "id": "m1", "code": 200}          the final answer to one MESSAGE; 0: no answer came
     {"event": "failed", "reason": "..."}                registration was refused
 
 Receipts (IMDN) and typing notices are switched off: a message is one MESSAGE, and nothing else is on the wire.
@@ -17,6 +17,7 @@ import argparse
 import ctypes
 import json
 import os
+import re
 import select
 import sys
 import tempfile
@@ -28,10 +29,12 @@ MESSAGE_NOT_DELIVERED = 3
 TRANSPORTS = ("udp", "tcp")
 PORT_RANDOM = ctypes.c_int(-1)
 PORT_NONE = ctypes.c_int(0)
-LOG_FATAL_ONLY = ctypes.c_int(1 << 5)
+LOG_MESSAGES = ctypes.c_int(1 << 2)
 OFF = ctypes.c_int(0)
 ON = ctypes.c_int(1)
 ITERATION_SECONDS = 0.005
+
+FAILURE_RESPONSE = re.compile(r"^SIP/2\.0 ([3-6]\d\d) .*?^CSeq: \d+ MESSAGE", re.MULTILINE | re.DOTALL)
 
 linphone = ctypes.CDLL("liblinphone.so.10")
 
@@ -40,6 +43,7 @@ MESSAGE_STATE_CHANGED = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int)
 REGISTRATION_STATE_CHANGED = ctypes.CFUNCTYPE(
     None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p
 )
+LOG_WRITTEN = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p)
 
 
 def call(name, *arguments, returns=ctypes.c_void_p):
@@ -71,10 +75,16 @@ class UserAgent:
         self.on_registration = REGISTRATION_STATE_CHANGED(self.registration_changed)
         self.on_message = MESSAGE_RECEIVED(self.message_received)
         self.on_message_state = MESSAGE_STATE_CHANGED(self.message_state_changed)
+        self.on_log = LOG_WRITTEN(self.log_written)
         self.sending = {}
+        self.failure_code = 0
 
-        call("linphone_logging_service_set_log_level_mask", call("linphone_logging_service_get"), LOG_FATAL_ONLY)
         factory = call("linphone_factory_get")
+        logging = call("linphone_logging_service_get")
+        call("linphone_logging_service_set_log_level_mask", logging, LOG_MESSAGES)
+        log_callbacks = call("linphone_factory_create_logging_service_cbs", factory)
+        call("linphone_logging_service_cbs_set_log_message_written", log_callbacks, self.on_log)
+        call("linphone_logging_service_add_callbacks", logging, log_callbacks)
         self.core = call("linphone_factory_create_core_3", factory, None, None, None)
         settings = call("linphone_core_get_config", self.core)
         # Without a message database ("null") this version crashes when a message is sent.
@@ -151,9 +161,16 @@ class UserAgent:
         if state not in (MESSAGE_DELIVERED, MESSAGE_NOT_DELIVERED) or message not in self.sending:
             return
         identifier = self.sending.pop(message)
-        error = call("linphone_chat_message_get_error_info", message)
-        code = call("linphone_error_info_get_protocol_code", error, returns=ctypes.c_int)
-        emit(event="sent", id=identifier, code=code or (200 if state == MESSAGE_DELIVERED else 0))
+        if state == MESSAGE_DELIVERED:
+            emit(event="sent", id=identifier, code=200)
+        else:
+            emit(event="sent", id=identifier, code=self.failure_code)
+            self.failure_code = 0
+
+    def log_written(self, _service, _domain, _level, text):
+        # This version forgets the answer's code before it reports the failed message: the log is the only place left.
+        for response in FAILURE_RESPONSE.finditer((text or b"").decode("utf-8", "replace").replace("\r\n", "\n")):
+            self.failure_code = int(response.group(1))
 
 
 def follow(agent):

@@ -1,1 +1,26 @@
-//! The built binary against scripted peers and real servers.
+//! The harness of the integration tests: real servers from Debian packages, and real clients.
+//!
+//! Every server runs in the foreground on free loopback ports, with its own temporary directory, and is killed with
+//! its whole process group when its value is dropped, or when the test process dies. Nothing is shared between two
+//! tests, so any number of them may run at once. `scripts/install-test-tools.sh` installs the programs.
+//!
+//! A server or client that does not do what it must panics with the reason: a failure of the harness is a failure of
+//! the test. The output of every program goes to a file in its directory; after a panic its last lines are printed
+//! and the directory stays.
+
+pub mod certificates;
+pub mod dns;
+pub mod ejabberd;
+pub mod hub;
+pub mod kamailio;
+pub mod load;
+pub mod ports;
+pub mod processes;
+pub mod prosody;
+pub mod sip_client;
+pub mod sipp;
+pub mod tls_sip_peer;
+pub mod xmpp_client;
+pub mod xmpp_server;
+
+mod json_lines;

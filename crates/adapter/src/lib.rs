@@ -133,6 +133,14 @@ pub enum Output {
     },
     /// Speak to the broker.
     Broker(Up),
+    /// Tell the operator something that concerns a connection and no message: whom it was refused as, which rule its certificate
+    /// breaks. One log line.
+    Note {
+        /// Which connection.
+        conn: ConnId,
+        /// One sentence, at most 300 characters. Never a secret, never text of a message, no remote text unescaped.
+        text: String,
+    },
 }
 
 /// What a platform crate exports: one constant, listed once in `crates/hub/src/platforms.rs`.

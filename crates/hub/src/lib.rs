@@ -1,1 +1,10 @@
-//! The interchange binary: configuration, the list of platforms, wiring.
+//! The hub: configuration, the list of platforms, and the wiring of adapters, drivers, bus and broker.
+//!
+//! The binary `interchange` is a thin layer over this library; integration tests may use it too.
+
+pub mod config;
+pub mod demo;
+pub mod log;
+pub mod platforms;
+pub mod secret;
+pub mod serve;

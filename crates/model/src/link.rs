@@ -51,6 +51,12 @@ impl QueueId {
             QueueId::Link(link) => format!("link:{link}"),
         }
     }
+
+    /// The queue that has this [`name`](Self::name); `None` for a text that is no queue's name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        name.strip_prefix("link:").map(|link| QueueId::Link(link.into()))
+    }
 }
 
 /// Whether a link works. `Retrying` heals alone; `Broken` waits for a person (certificate, password, unknown domain).

@@ -1,1 +1,3 @@
-//! Tools for tests: a fake bus, scripted conversations in virtual time.
+//! Tools for tests: a fake bus, scripted conversations in virtual time. A development dependency only.
+
+pub mod bus;

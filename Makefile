@@ -1,0 +1,50 @@
+# Each target is a line or two over cargo; `make run` and `make test` are all that a newcomer needs.
+
+CARGO ?= cargo
+FUZZ_SECONDS ?= 60
+
+.PHONY: run build test check unit tools bench fuzz clean
+
+# The main job: a community of firms on different platforms, talking through a hub, in this terminal, until Ctrl-C.
+run:
+	$(CARGO) build --release --package interchange-hub
+	./target/release/interchange demo
+
+build:
+	$(CARGO) build --release --package interchange-hub
+
+# Everything: tools of the tests, format, lints, documentation, and every test, with real servers.
+test: tools check
+	$(CARGO) build --package interchange-hub
+	$(CARGO) test --workspace
+
+check:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
+
+# Without real servers: what needs nothing installed.
+unit:
+	$(CARGO) test --workspace --exclude interchange-integration-tests
+
+# Debian packages that the tests start: Prosody, ejabberd, Kamailio, SIPp and so on; skipped when present.
+tools:
+	scripts/install-test-tools.sh
+
+# Throughput, latency, CPU and memory, beside the same load sent directly between the servers, as ratios.
+bench: tools
+	$(CARGO) build --release --package interchange-hub
+	$(CARGO) bench --package interchange-integration-tests
+
+# Every fuzz target for FUZZ_SECONDS. The sanitizer needs the compiler's unstable options, hence RUSTC_BOOTSTRAP.
+fuzz:
+	$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-fuzz
+	set -e; for target in $$(cd fuzz && $(CARGO) fuzz list); do \
+	  echo "== $$target: $(FUZZ_SECONDS) s"; \
+	  mkdir -p fuzz/corpus/$$target; \
+	  RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=16384 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1; \
+	done
+
+clean:
+	$(CARGO) clean
+	rm -rf run

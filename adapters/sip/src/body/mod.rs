@@ -1,0 +1,174 @@
+//! Bodies of incoming messages: whatever holds readable words becomes plain text, the rest is refused.
+
+mod cpim;
+mod html;
+mod multipart;
+
+use encoding_rs::Encoding;
+use interchange_model::{Address, Plain};
+use sip_codec::ContentType;
+
+/// What was readable in a body.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Words {
+    pub(crate) plain: Plain,
+    /// Only message/cpim has one of its own.
+    pub(crate) subject: Option<Plain>,
+}
+
+/// Why a body is not carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BodyFault {
+    /// There is a body, and nothing says what it is.
+    #[error("Missing Content-Type")]
+    NoType,
+    /// No text in it that we can read.
+    #[error("Unsupported Media Type")]
+    Media,
+    /// A charset that we do not know.
+    #[error("Unsupported charset")]
+    Charset,
+    /// The sender named inside is not the one outside.
+    #[error("From of the CPIM body differs from the request's")]
+    Spoofed,
+    /// Not what its type says that it is.
+    #[error("Malformed body")]
+    Malformed,
+}
+
+/// How deep bodies may be nested in one another; the outermost is level 1.
+const MAX_DEPTH: u8 = 4;
+
+/// The words of a body. `None`: it says nothing, which is no message and no fault either.
+///
+/// # Errors
+/// [`BodyFault`].
+pub(crate) fn read(content_type: Option<&ContentType>, body: &[u8], from: &Address) -> Result<Option<Words>, BodyFault> {
+    if body.is_empty() {
+        return Ok(None);
+    }
+    let words = read_part(content_type.ok_or(BodyFault::NoType)?, body, from, 1)?;
+    Ok(Some(words).filter(|words| !words.plain.is_empty()))
+}
+
+fn read_part(content_type: &ContentType, body: &[u8], from: &Address, depth: u8) -> Result<Words, BodyFault> {
+    match (content_type.kind(), content_type.subtype()) {
+        ("text", "plain") => Ok(Words { plain: Plain::new(&decode(content_type, body)?), subject: None }),
+        ("text", "html") => Ok(Words { plain: Plain::new(&html::to_plain(&decode(content_type, body)?)), subject: None }),
+        ("multipart", "alternative" | "mixed" | "related") if depth < MAX_DEPTH => multipart::read(content_type, body, from, depth),
+        ("message", "cpim") if depth < MAX_DEPTH => cpim::read(body, from, depth),
+        _ => Err(BodyFault::Media),
+    }
+}
+
+/// Bytes to text by the `charset` parameter, UTF-8 without one (RFC 3261 §7.4.1). What is no text in that charset becomes
+/// U+FFFD, once, here.
+fn decode(content_type: &ContentType, body: &[u8]) -> Result<String, BodyFault> {
+    let encoding = match content_type.charset() {
+        None => encoding_rs::UTF_8,
+        // Labels as browsers know them; none of them decodes to more than three bytes for one.
+        Some(label) => Encoding::for_label_no_replacement(label.as_bytes()).ok_or(BodyFault::Charset)?,
+    };
+    Ok(encoding.decode(body).0.into_owned())
+}
+
+/// The lines of a header block inside a body, unfolded; and what follows the empty line. `None` without an empty line,
+/// or with more lines than any honest sender writes.
+fn header_block(bytes: &[u8]) -> Option<(Vec<(String, String)>, &[u8])> {
+    const MAX_LINES: usize = 64;
+    let mut headers: Vec<(String, String)> = Vec::new();
+    let mut rest = bytes;
+    loop {
+        let end = rest.iter().position(|byte| *byte == b'\n')?;
+        let (line, after) = rest.split_at_checked(end + 1)?;
+        rest = after;
+        let line = String::from_utf8_lossy(line);
+        let line = line.trim_end_matches(['\r', '\n']);
+        if line.is_empty() {
+            return Some((headers, rest));
+        }
+        if line.starts_with([' ', '\t']) {
+            let (_, value) = headers.last_mut()?;
+            value.push(' ');
+            value.push_str(line.trim());
+            continue;
+        }
+        let (name, value) = line.split_once(':')?;
+        if headers.len() == MAX_LINES {
+            return None;
+        }
+        headers.push((name.trim().to_owned(), value.trim().to_owned()));
+    }
+}
+
+/// The first header of a name, in any case.
+fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+}
+
+/// What MIME says of a body: its type, and whether its bytes are the content themselves.
+fn mime_type(headers: &[(String, String)]) -> Result<ContentType, BodyFault> {
+    let encoded = header(headers, "Content-Transfer-Encoding")
+        .is_some_and(|encoding| !["7bit", "8bit", "binary"].iter().any(|plain| encoding.eq_ignore_ascii_case(plain)));
+    if encoded || header(headers, "Content-Encoding").is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+        return Err(BodyFault::Media);
+    }
+    match header(headers, "Content-Type") {
+        Some(value) => ContentType::parse(value.as_bytes()).map_err(|_| BodyFault::Malformed),
+        // RFC 2045 §5.2: plain text where nothing is said.
+        None => ContentType::new("text", "plain").map_err(|_| BodyFault::Malformed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(super) fn bob() -> Address {
+        Address::parse("bob@b.example").unwrap()
+    }
+
+    pub(super) fn text(media: &str, body: impl AsRef<[u8]>) -> Result<Option<String>, BodyFault> {
+        let media = ContentType::parse(media.as_bytes()).unwrap();
+        read(Some(&media), body.as_ref(), &bob()).map(|words| words.map(|words| words.plain.as_str().to_owned()))
+    }
+
+    fn some(text: &str) -> Result<Option<String>, BodyFault> {
+        Ok(Some(text.to_owned()))
+    }
+
+    #[test]
+    fn case_14_what_xml_cannot_carry_is_replaced() {
+        assert_eq!(text("text/plain", b"a\0b\x08c\xffd"), some("a\u{fffd}b\u{fffd}c\u{fffd}d"));
+    }
+
+    #[test]
+    fn case_15_charsets() {
+        assert_eq!(text("text/plain;charset=iso-8859-1", b"\xe9"), some("é"));
+        assert_eq!(text("TEXT/Plain ; charset=\"UTF-8\"", "é"), some("é"));
+        assert_eq!(text("text/plain;charset=utf-16", b"\xff\xfeh\0i\0"), some("hi"));
+        for unknown in ["klingon", "utf-7", "iso-2022-kr", "", "utf-32"] {
+            assert_eq!(text(&format!("text/plain;charset=\"{unknown}\""), "x").err(), charset_fault(unknown), "{unknown}");
+        }
+    }
+
+    /// An empty parameter is none.
+    fn charset_fault(label: &str) -> Option<BodyFault> {
+        (!label.is_empty()).then_some(BodyFault::Charset)
+    }
+
+    #[test]
+    fn case_18_what_is_no_text_is_refused() {
+        for media in ["application/pdf", "application/im-iscomposing+xml", "message/imdn+xml", "image/png", "text/rtf", "text/calendar"] {
+            assert_eq!(text(media, "x"), Err(BodyFault::Media), "{media}");
+        }
+        assert_eq!(read(None, b"x", &bob()), Err(BodyFault::NoType));
+        assert_eq!(read(None, b"", &bob()), Ok(None));
+        assert_eq!(text("text/html", "<br><script>x</script>"), Ok(None));
+    }
+
+    #[test]
+    fn case_24_line_ends() {
+        assert_eq!(text("text/plain", "a\r\nb\nc\rd"), some("a\nb\nc\nd"));
+    }
+}

@@ -1,0 +1,158 @@
+//! What one link was handed and has not settled: in order for each pair of people, side by side for different ones.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use interchange_model::Address;
+
+/// Sender and recipient.
+pub(crate) type Pair = (Address, Address);
+
+/// Requests of one link that may wait for their answers at one time (shared/protocols/sip.md §5).
+pub(crate) const MOST_OPEN: usize = 50;
+
+/// A place in the order in which entries were put in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Place(u64);
+
+/// Entries of one link. Of each pair only the first may be open.
+#[derive(Debug)]
+pub(crate) struct Outbox<T> {
+    entries: BTreeMap<Place, Entry<T>>,
+    /// For each pair, its entries in order; the first is open, or ready.
+    pairs: HashMap<Pair, VecDeque<Place>>,
+    /// First entries that are not open yet.
+    ready: VecDeque<Place>,
+    open: usize,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    pair: Pair,
+    content: T,
+    is_open: bool,
+}
+
+impl<T> Default for Outbox<T> {
+    fn default() -> Self {
+        Self { entries: BTreeMap::new(), pairs: HashMap::new(), ready: VecDeque::new(), open: 0, next: 0 }
+    }
+}
+
+impl<T> Outbox<T> {
+    /// Puts an entry behind all others of its pair.
+    pub(crate) fn push(&mut self, pair: Pair, content: T) {
+        let place = Place(self.next);
+        self.next += 1;
+        let line = self.pairs.entry(pair.clone()).or_default();
+        line.push_back(place);
+        if line.len() == 1 {
+            self.ready.push_back(place);
+        }
+        self.entries.insert(place, Entry { pair, content, is_open: false });
+    }
+
+    /// The next entry whose time has come, which is open from here on.
+    pub(crate) fn open_next(&mut self) -> Option<(Place, &mut T)> {
+        if self.open >= MOST_OPEN {
+            return None;
+        }
+        let place = self.ready.pop_front()?;
+        self.open += 1;
+        let entry = self.entries.get_mut(&place)?;
+        entry.is_open = true;
+        Some((place, &mut entry.content))
+    }
+
+    /// An open entry.
+    pub(crate) fn get(&self, place: Place) -> Option<&T> {
+        self.entries.get(&place).map(|entry| &entry.content)
+    }
+
+    /// Takes an open entry out; the next of its pair may follow.
+    pub(crate) fn close(&mut self, place: Place) -> Option<T> {
+        let Entry { pair, content, .. } = self.entries.remove(&place)?;
+        self.open = self.open.saturating_sub(1);
+        if let Some(line) = self.pairs.get_mut(&pair) {
+            line.pop_front();
+            match line.front() {
+                Some(next) => self.ready.push_back(*next),
+                None => {
+                    self.pairs.remove(&pair);
+                }
+            }
+        }
+        Some(content)
+    }
+
+    /// Takes everything out, in the order in which it was put in, each with whether it was open.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (T, bool)> + use<T> {
+        let all = std::mem::take(self);
+        self.next = all.next;
+        all.entries.into_values().map(|entry| (entry.content, entry.is_open))
+    }
+
+    /// Takes out what is not open, in order.
+    pub(crate) fn drain_waiting(&mut self) -> impl Iterator<Item = T> + use<T> {
+        let waiting: Vec<(Place, Entry<T>)> = self.entries.extract_if(.., |_, entry| !entry.is_open).collect();
+        for (place, entry) in &waiting {
+            if let Some(line) = self.pairs.get_mut(&entry.pair) {
+                line.retain(|other| other != place);
+                if line.is_empty() {
+                    self.pairs.remove(&entry.pair);
+                }
+            }
+        }
+        self.ready.clear();
+        waiting.into_iter().map(|(_, entry)| entry.content)
+    }
+
+    /// Whether there is nothing in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(from: &str, to: &str) -> Pair {
+        (Address::parse(&format!("{from}@a.example")).unwrap(), Address::parse(&format!("{to}@b.example")).unwrap())
+    }
+
+    fn opened(outbox: &mut Outbox<u32>) -> Vec<(Place, u32)> {
+        std::iter::from_fn(|| outbox.open_next().map(|(place, entry)| (place, *entry))).collect()
+    }
+
+    #[test]
+    fn case_42_one_at_a_time_for_a_pair_and_others_beside_it() {
+        let mut outbox = Outbox::default();
+        for (number, to) in [(1, "bob"), (2, "bob"), (3, "carol"), (4, "Bob")] {
+            outbox.push(pair("alice", to), number);
+        }
+        let open = opened(&mut outbox);
+        assert_eq!(open.iter().map(|(_, entry)| *entry).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(outbox.close(open[0].0), Some(1));
+        let open = opened(&mut outbox);
+        assert_eq!(open.iter().map(|(_, entry)| *entry).collect::<Vec<_>>(), [2]);
+        assert_eq!(outbox.drain_waiting().collect::<Vec<_>>(), [4]);
+        outbox.push(pair("alice", "bob"), 5);
+        assert!(outbox.open_next().is_none());
+        assert_eq!(outbox.drain().collect::<Vec<_>>(), [(2, true), (3, true), (5, false)]);
+        assert!(outbox.is_empty() && outbox.open_next().is_none());
+    }
+
+    #[test]
+    fn fifty_are_open_at_most() {
+        let mut outbox = Outbox::default();
+        for number in 0..120 {
+            outbox.push(pair(&format!("u{number}"), "bob"), number);
+        }
+        let first = opened(&mut outbox);
+        assert_eq!(first.len(), MOST_OPEN);
+        assert_eq!(outbox.close(first[7].0), Some(7));
+        assert_eq!(outbox.close(first[7].0), None);
+        assert_eq!(opened(&mut outbox).len(), 1);
+    }
+}

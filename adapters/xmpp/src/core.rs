@@ -1,0 +1,443 @@
+//! What all streams share, and the pairs of domains between which the hub delivers.
+//!
+//! Incoming streams are kept apart from this, so that one of them can use all of it while it handles its input.
+
+mod deliveries;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use interchange_adapter::{CloseReason, ConnId, Now};
+use interchange_model::{
+    Address, DeliveryId, Domain, Envelope, Health, LinkId, MessageId, Outcome, Refusal, SettingsError, Token, Up,
+};
+
+use crate::directory::{Directory, LinkInfo};
+use crate::link::LinkState;
+use crate::pair::{Delivery, Pair, PairKey, Stream};
+use crate::settings::PlatformSettings;
+use crate::sink::Sink;
+use crate::stream::dialback::{Answer, Keys};
+use crate::stream::outbound::{Failure, Outbound};
+use crate::timers::{Sleeper, Timers};
+
+/// How long a peer that has refused one of our domains is not asked again for it.
+const REFUSED_FOR: Duration = Duration::from_secs(60);
+/// A stream that lived so long was a good one: the next failure is the first again.
+const GOOD_LIFE: Duration = Duration::from_secs(60);
+/// How many deliveries go one at a time after the peer ended a stream because of one.
+const CAREFUL: u32 = 64;
+
+/// A submission that the broker has not answered.
+#[derive(Debug)]
+pub(crate) struct Submission {
+    /// The stream it came on.
+    pub(crate) conn: ConnId,
+    /// Its place among the stanzas of that stream.
+    pub(crate) place: u64,
+    /// For the error, should it be refused.
+    pub(crate) envelope: Arc<Envelope>,
+}
+
+/// What an incoming stream is told about a key that it was given.
+#[derive(Debug)]
+pub(crate) struct Verdict {
+    /// The stream.
+    pub(crate) conn: ConnId,
+    /// The pair that the key was for.
+    pub(crate) pair: PairKey,
+    /// What the authoritative server says.
+    pub(crate) answer: Answer,
+}
+
+/// An error that a peer sent for a stanza of ours.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounce<'a> {
+    /// The stanza's id.
+    pub(crate) id: &'a str,
+    /// For whom the stanza was; `None` when the error comes from the domain itself.
+    pub(crate) from: Option<&'a Address>,
+    /// Who had sent it.
+    pub(crate) to: &'a Address,
+    /// What the error means.
+    pub(crate) why: Refusal,
+}
+
+/// Shared state. See the module.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) settings: PlatformSettings,
+    pub(crate) directory: Directory,
+    pub(crate) timers: Timers,
+    pub(crate) keys: Keys,
+    pub(crate) submissions: HashMap<Token, Submission>,
+    /// Incoming connections that are not authenticated yet, by address.
+    pub(crate) unproven: HashMap<IpAddr, u32>,
+    pub(crate) outbound: HashMap<ConnId, Outbound>,
+    /// To be told to incoming streams at the end of the call.
+    pub(crate) verdicts: Vec<Verdict>,
+    pairs: HashMap<PairKey, Pair>,
+    links: HashMap<LinkId, LinkState>,
+    seed: u64,
+    random: u64,
+    unguessable: u64,
+    tokens: u64,
+    dialled: u64,
+}
+
+impl Core {
+    pub(crate) fn new(settings: PlatformSettings, secret: &[u8], seed: u64) -> Self {
+        Self {
+            settings,
+            directory: Directory::default(),
+            timers: Timers::default(),
+            keys: Keys::new(secret),
+            submissions: HashMap::new(),
+            unproven: HashMap::new(),
+            outbound: HashMap::new(),
+            verdicts: Vec::new(),
+            pairs: HashMap::new(),
+            links: HashMap::new(),
+            seed,
+            random: seed,
+            unguessable: 0,
+            tokens: 0,
+            dialled: 0,
+        }
+    }
+
+    /// A number that differs each time and repeats with the seed: for jitter and message ids, not for secrets. SplitMix64.
+    pub(crate) fn random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.random;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A new message id.
+    pub(crate) fn message_id(&mut self, now: Now) -> MessageId {
+        MessageId::new(now.wall, u128::from(self.random()) << 64 | u128::from(self.random()))
+    }
+
+    /// A text that nobody can guess (RFC 6120 §4.7.3).
+    pub(crate) fn unguessable(&mut self) -> String {
+        self.unguessable += 1;
+        self.keys.unguessable(self.seed, self.unguessable)
+    }
+
+    /// Submits an envelope that came on a stream.
+    pub(crate) fn submit(&mut self, sink: &mut Sink<'_>, conn: ConnId, place: u64, envelope: Envelope) {
+        self.tokens += 1;
+        let (token, envelope) = (Token(self.tokens), Arc::new(envelope));
+        self.submissions.insert(token, Submission { conn, place, envelope: envelope.clone() });
+        sink.broker(Up::Submit { token, link: envelope.origin.clone(), envelope });
+    }
+
+    // Links.
+
+    /// The broker told all links: those that are gone or changed are closed, the others stay as they are.
+    pub(crate) fn links_changed(
+        &mut self,
+        now: Now,
+        sink: &mut Sink<'_>,
+        directory: Directory,
+        unusable: Vec<(LinkId, SettingsError)>,
+    ) {
+        let old = std::mem::replace(&mut self.directory, directory);
+        for link in old.links() {
+            let same = self.directory.link(&link.id).is_some_and(|new| Arc::ptr_eq(new, link));
+            if !same {
+                self.forget_link(sink, &link.id);
+            }
+        }
+        self.links.retain(|id, _| self.directory.link(id).is_some());
+        let infos: Vec<Arc<LinkInfo>> = self.directory.links().cloned().collect();
+        for info in infos {
+            let id = info.id.clone();
+            let state = self.links.entry(id.clone()).or_insert_with(|| LinkState::new(info));
+            sink.broker(Up::Health { link: id, health: state.health.clone() });
+        }
+        for (link, error) in unusable {
+            let why = if error.path.is_empty() {
+                format!("the link's settings cannot be used: {}", error.message)
+            } else {
+                format!("the link's setting `{}` cannot be used: {}", error.path, error.message)
+            };
+            sink.broker(Up::Health { link, health: Health::Broken { why } });
+        }
+        // One of our own domains may be gone; what is under way for it has no sender any more.
+        let gone: Vec<PairKey> = self.pairs.keys().filter(|key| !self.directory.hosts(&key.own)).cloned().collect();
+        for key in gone {
+            self.close_pair(now, sink, &key, Outcome::Refused(Refusal::NotAllowed));
+        }
+    }
+
+    fn forget_link(&mut self, sink: &mut Sink<'_>, id: &LinkId) {
+        let Some(mut state) = self.links.remove(id) else { return };
+        self.timers.clear(&mut state.alarm, || Sleeper::Link(id.clone()));
+        let mut open = self.take_all(&state);
+        open.sort_by_key(|delivery| delivery.order);
+        for delivery in open {
+            settle(sink, id, delivery.id, Outcome::LinkDown);
+        }
+        for key in &state.pairs {
+            if let Some(mut pair) = self.pairs.remove(key) {
+                self.timers.clear(&mut pair.alarm, || Sleeper::Pair(key.clone()));
+            }
+        }
+        let conns: Vec<ConnId> =
+            self.outbound.iter().filter(|(_, stream)| stream.link.id == *id).map(|(conn, _)| *conn).collect();
+        for conn in conns {
+            if let Some(mut stream) = self.outbound.remove(&conn) {
+                stream.shut(self, sink, CloseReason::Shutdown);
+            }
+        }
+    }
+
+    /// Every delivery of a link that is not settled, from all its pairs.
+    fn take_all(&mut self, state: &LinkState) -> Vec<Delivery> {
+        let mut open = Vec::new();
+        for key in &state.pairs {
+            if let Some(pair) = self.pairs.get_mut(key) {
+                open.extend(pair.take_all());
+            }
+        }
+        open
+    }
+
+    // What becomes of outgoing streams.
+
+    /// A stream takes stanzas now.
+    pub(crate) fn ready(&mut self, now: Now, sink: &mut Sink<'_>, key: &PairKey, conn: ConnId, max_stanza: usize) {
+        let Some(pair) = self.pairs.get_mut(key) else { return };
+        pair.stream = Stream::Ready { conn, since: now.instant, max_stanza };
+        pair.used = now.instant;
+        pair.sent = now.instant;
+        self.pump(now, sink, key);
+        self.set_pair_alarm(key);
+    }
+
+    /// A stream of a pair is gone.
+    pub(crate) fn failed(&mut self, now: Now, sink: &mut Sink<'_>, key: &PairKey, conn: ConnId, failure: Failure) {
+        let Some(pair) = self.pairs.get_mut(key) else { return };
+        let (was_ready, good) = match pair.stream {
+            Stream::Ready { conn: ours, since, .. } if ours == conn => {
+                (true, now.instant.saturating_duration_since(since) >= GOOD_LIFE)
+            }
+            Stream::Opening(ours) if ours == conn => (false, false),
+            _ => return,
+        };
+        pair.stream = Stream::None;
+        let link = pair.link.clone();
+        match failure {
+            Failure::Refused(why) => {
+                pair.refused = Some((now.instant + REFUSED_FOR, why));
+                pair.probing = false;
+                for delivery in pair.take_all() {
+                    settle(sink, &link, delivery.id, Outcome::Refused(why));
+                }
+                // The server is there and talks to us, if not for this domain.
+                self.link_up(sink, &link);
+                self.set_pair_alarm(key);
+            }
+            // Nothing was lost, and the next message finds out whether the peer is still there.
+            _ if was_ready && pair.is_quiet() && !pair.probing => self.set_pair_alarm(key),
+            Failure::Blamed(why) => {
+                // The peer ended the stream because of a stanza. If only one was under way it was that one; else find out.
+                if let Some(culprit) = pair.take_only() {
+                    settle(sink, &link, culprit.id, Outcome::Refused(Refusal::PeerFault));
+                }
+                pair.careful = CAREFUL;
+                self.link_down(now, sink, &link, key, Health::Retrying { why }, good);
+            }
+            Failure::Closed => {
+                let why = format!("{} closed the stream while messages were under way", key.partner);
+                self.link_down(now, sink, &link, key, Health::Retrying { why }, good);
+            }
+            Failure::Away(why) => self.link_down(now, sink, &link, key, Health::Retrying { why }, good),
+            Failure::Misconfigured(why) => self.link_down(now, sink, &link, key, Health::Broken { why }, good),
+        }
+    }
+
+    fn link_down(&mut self, now: Now, sink: &mut Sink<'_>, link: &LinkId, key: &PairKey, health: Health, good: bool) {
+        let Some(mut state) = self.links.remove(link) else { return };
+        let mut open = self.take_all(&state);
+        open.sort_by_key(|delivery| delivery.order);
+        for delivery in open {
+            settle(sink, link, delivery.id, Outcome::LinkDown);
+        }
+        let jitter = self.random();
+        // While another pair's failure is being looked into, this one's changes nothing.
+        if state.health.is_up() || state.probe.as_ref().is_none_or(|probe| probe == key) {
+            if good {
+                state.forgive();
+            }
+            // What a person must mend is tried again at the slowest.
+            let at = state.fell(now.instant, key.clone(), matches!(health, Health::Broken { .. }), jitter);
+            self.timers.set(&mut state.alarm, || Sleeper::Link(link.clone()), at);
+            if state.health != health {
+                state.health = health.clone();
+                sink.broker(Up::Health { link: link.clone(), health });
+            }
+        }
+        self.links.insert(link.clone(), state);
+        self.set_pair_alarm(key);
+    }
+
+    fn link_up(&mut self, sink: &mut Sink<'_>, link: &LinkId) {
+        let Some(state) = self.links.get_mut(link) else { return };
+        if state.health.is_up() {
+            return;
+        }
+        state.rose();
+        self.timers.clear(&mut state.alarm, || Sleeper::Link(link.clone()));
+        sink.broker(Up::Health { link: link.clone(), health: Health::Up });
+    }
+
+    /// The peer has proved itself on a stream of its own, so it is alive: a link that waits to dial again need not wait long.
+    pub(crate) fn seen_alive(&mut self, now: Now, link: &LinkId) {
+        let Some(state) = self.links.get_mut(link) else { return };
+        if let Some(at) = state.hasten(now.instant) {
+            self.timers.set(&mut state.alarm, || Sleeper::Link(link.clone()), at);
+        }
+    }
+
+    // Time.
+
+    /// A link's time to dial again has come.
+    pub(crate) fn wake_link(&mut self, now: Now, sink: &mut Sink<'_>, link: &LinkId) {
+        let Some(state) = self.links.get_mut(link) else { return };
+        state.alarm.rang();
+        match state.wake(now.instant) {
+            Ok(Some(key)) => {
+                let pair = self.pair(now, link, &key);
+                pair.probing = true;
+                pair.refused = None;
+                // Answers that wait for other pairs are sent on this occasion.
+                let mut keys: Vec<PairKey> = self.links.get(link).into_iter().flat_map(|state| &state.pairs).cloned().collect();
+                keys.retain(|other| *other == key || self.pairs.get(other).is_some_and(|pair| !pair.waiting.is_empty()));
+                for key in keys {
+                    self.pump(now, sink, &key);
+                }
+            }
+            Ok(None) => {}
+            Err(at) => self.timers.set(&mut state.alarm, || Sleeper::Link(link.clone()), at),
+        }
+    }
+
+    /// A pair's time has come: to ping, to say something, to close, or to give up a ping.
+    pub(crate) fn wake_pair(&mut self, now: Now, sink: &mut Sink<'_>, key: &PairKey) {
+        let Some(pair) = self.pairs.get_mut(key) else { return };
+        pair.alarm.rang();
+        if pair.refused.is_some_and(|(until, _)| until <= now.instant) {
+            pair.refused = None;
+        }
+        if let Stream::Ready { conn, .. } = pair.stream {
+            if pair.ping_deadline().is_some_and(|deadline| deadline <= now.instant) {
+                let why = format!(
+                    "{} did not answer a ping from {} within {} s: it takes our stanzas, and its way back to the hub does not work",
+                    key.partner, key.own, self.settings.answer_seconds
+                );
+                if let Some(mut stream) = self.outbound.remove(&conn) {
+                    stream.shut(self, sink, CloseReason::TimedOut);
+                }
+                return self.failed(now, sink, key, conn, Failure::Away(why));
+            }
+            let pair = self.pairs.get_mut(key).expect("it was there a moment ago");
+            if pair.is_quiet() && now.instant.saturating_duration_since(pair.used) >= self.settings.idle() {
+                pair.stream = Stream::None;
+                if let Some(mut stream) = self.outbound.remove(&conn) {
+                    stream.finish(now, self, sink);
+                    self.outbound.insert(conn, stream);
+                }
+            } else if now.instant.saturating_duration_since(pair.sent) >= self.settings.keepalive() {
+                // RFC 6120 §4.6.1
+                sink.write(conn).extend_from_slice(b" ");
+                pair.sent = now.instant;
+            }
+            self.pump_ping(now, sink, key);
+        }
+        self.set_pair_alarm(key);
+    }
+
+    /// Pings a stream that has carried nothing for long, so that a dead connection is noticed.
+    fn pump_ping(&mut self, now: Now, sink: &mut Sink<'_>, key: &PairKey) {
+        let Some(pair) = self.pairs.get_mut(key) else { return };
+        let Stream::Ready { conn, .. } = pair.stream else { return };
+        let since = now.instant.saturating_duration_since(pair.pinged_at().unwrap_or(pair.used).max(pair.used));
+        if pair.ping_deadline().is_none() && since >= self.settings.ping() {
+            self.ping(now, sink, key, conn);
+        }
+    }
+
+    fn set_pair_alarm(&mut self, key: &PairKey) {
+        let Some(pair) = self.pairs.get_mut(key) else { return };
+        let at = match pair.stream {
+            Stream::Ready { .. } => {
+                let idle = pair.used + self.settings.idle();
+                let keepalive = pair.sent + self.settings.keepalive();
+                let ping = pair.pinged_at().unwrap_or(pair.used).max(pair.used) + self.settings.ping();
+                let soonest = keepalive.min(ping).min(if pair.is_quiet() { idle } else { ping });
+                Some(pair.ping_deadline().map_or(soonest, |deadline| deadline.min(keepalive)))
+            }
+            Stream::Opening(_) => None,
+            Stream::None => pair.refused.map(|(until, _)| until),
+        };
+        if let Some(at) = at {
+            return self.timers.set(&mut pair.alarm, || Sleeper::Pair(key.clone()), at);
+        }
+        if pair.stream == Stream::None && pair.is_quiet() && pair.careful == 0 {
+            let link = pair.link.clone();
+            self.timers.clear(&mut pair.alarm, || Sleeper::Pair(key.clone()));
+            self.pairs.remove(key);
+            if let Some(state) = self.links.get_mut(&link) {
+                state.pairs.remove(key);
+            }
+        }
+    }
+
+    fn close_pair(&mut self, now: Now, sink: &mut Sink<'_>, key: &PairKey, outcome: Outcome) {
+        let Some(pair) = self.pairs.get_mut(key) else { return };
+        for delivery in pair.take_all() {
+            settle(sink, &pair.link, delivery.id, outcome);
+        }
+        let stream = std::mem::replace(&mut pair.stream, Stream::None);
+        pair.careful = 0;
+        if let Stream::Ready { conn, .. } | Stream::Opening(conn) = stream
+            && let Some(mut stream) = self.outbound.remove(&conn)
+        {
+            stream.finish(now, self, sink);
+            self.outbound.insert(conn, stream);
+        }
+        self.set_pair_alarm(key);
+    }
+
+    /// The hub stops: what is not settled goes back, and every peer is told.
+    pub(crate) fn stop(&mut self, sink: &mut Sink<'_>) {
+        let ids: Vec<LinkId> = self.links.keys().cloned().collect();
+        for id in ids {
+            self.forget_link(sink, &id);
+        }
+    }
+}
+
+/// Tells the broker what became of a delivery.
+fn settle(sink: &mut Sink<'_>, link: &LinkId, delivery: DeliveryId, outcome: Outcome) {
+    sink.broker(Up::Settle { link: link.clone(), delivery, outcome });
+}
+
+/// Bytes that `write` appends.
+pub(crate) fn bytes_of(write: impl FnOnce(&mut BytesMut)) -> Bytes {
+    let mut out = BytesMut::with_capacity(256);
+    write(&mut out);
+    out.freeze()
+}
+
+/// One of our domains and one of a peer's.
+pub(crate) fn pair_key(own: &Domain, partner: &Domain) -> PairKey {
+    PairKey { own: own.clone(), partner: partner.clone() }
+}

@@ -1,0 +1,200 @@
+//! Handing envelopes to a peer: waiting, sending, asking for an answer, settling.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use interchange_adapter::{ConnId, Now, Output};
+use interchange_model::{Body, DeliveryId, Envelope, LinkId, Outcome, Refusal};
+
+use super::{Bounce, Core, Verdict, settle};
+use crate::address::push_domain;
+use crate::codec::push_attribute;
+use crate::directory::LinkInfo;
+use crate::pair::{Delivery, Pair, PairKey, Stream, Waiting};
+use crate::sink::Sink;
+use crate::stream::dialback::Answer;
+use crate::stream::outbound::{Outbound, Purpose};
+use crate::translate::{Outgoing, push_message};
+
+/// Dialback questions under way for one link.
+const MAX_QUESTIONS: usize = 20;
+
+impl Core {
+    /// The broker hands over an envelope.
+    pub(crate) fn deliver(&mut self, now: Now, sink: &mut Sink<'_>, link: &LinkId, id: DeliveryId, envelope: Arc<Envelope>) {
+        let Some(state) = self.links.get_mut(link) else { return settle(sink, link, id, Outcome::LinkDown) };
+        if !state.health.is_up() {
+            return settle(sink, link, id, Outcome::LinkDown);
+        }
+        let (own, partner) = (envelope.from.domain().clone(), envelope.to.domain().clone());
+        if !state.info.domains.contains(&partner) {
+            return settle(sink, link, id, Outcome::Refused(Refusal::UnknownDomain));
+        }
+        // A member can deliver among its own domains by itself; what comes back to it has gone round in a circle.
+        if state.info.domains.contains(&own) {
+            return settle(sink, link, id, Outcome::Refused(Refusal::Loop));
+        }
+        // Nobody can prove to be a domain that the hub does not stand for any more.
+        if !self.directory.hosts(&own) {
+            return settle(sink, link, id, Outcome::Refused(Refusal::NotAllowed));
+        }
+        let order = state.next_order();
+        let key = PairKey { own, partner };
+        let pair = self.pair(now, link, &key);
+        if let Some((until, why)) = pair.refused {
+            if now.instant < until {
+                return settle(sink, link, id, Outcome::Refused(why));
+            }
+            pair.refused = None;
+        }
+        pair.wait(Waiting::Delivery(Delivery { id, order, envelope }));
+        self.pump(now, sink, &key);
+    }
+
+    /// Sends an answer or an error over our own stream to a peer's domain. While the link is down it waits for the next
+    /// attempt: two hubs that have lost one another come up again only by answering each other's pings.
+    pub(crate) fn reply(&mut self, now: Now, sink: &mut Sink<'_>, key: &PairKey, reply: Bytes) {
+        let Some(owner) = self.directory.owner(&key.partner) else { return };
+        let link = owner.id.clone();
+        let Some(up) = self.links.get(&link).map(|state| state.health.is_up()) else { return };
+        let pair = self.pair(now, &link, key);
+        if pair.refused.is_some_and(|(until, _)| now.instant < until) {
+            return;
+        }
+        pair.wait(Waiting::Reply(reply));
+        if up || pair.stream != Stream::None {
+            self.pump(now, sink, key);
+        }
+    }
+
+    pub(super) fn pair(&mut self, now: Now, link: &LinkId, key: &PairKey) -> &mut Pair {
+        if !self.pairs.contains_key(key)
+            && let Some(state) = self.links.get_mut(link)
+        {
+            state.pairs.insert(key.clone());
+        }
+        self.pairs.entry(key.clone()).or_insert_with(|| Pair::new(link.clone(), now.instant))
+    }
+
+    /// Sends what waits for a pair, or dials.
+    pub(super) fn pump(&mut self, now: Now, sink: &mut Sink<'_>, key: &PairKey) {
+        let Some(pair) = self.pairs.get_mut(key) else { return };
+        let (conn, max_stanza) = match pair.stream {
+            Stream::None => return self.open(sink, key),
+            Stream::Opening(_) => return,
+            Stream::Ready { conn, max_stanza, .. } => (conn, max_stanza),
+        };
+        while let Some(waiting) = pair.take_waiting() {
+            let out = sink.write(conn);
+            match waiting {
+                // No use of the stream, or two hubs that ping each other would never let go.
+                Waiting::Reply(bytes) => out.extend_from_slice(&bytes),
+                Waiting::Delivery(delivery) => {
+                    let from_xmpp = self.directory.link(&delivery.envelope.origin).is_some();
+                    let id = stanza_id(pair, &delivery.envelope, from_xmpp);
+                    let start = out.len();
+                    let how = Outgoing { id: id.as_deref(), with_device: from_xmpp, wall: now.wall };
+                    push_message(out, &delivery.envelope, how);
+                    // A peer would end the whole stream for one stanza too large (RFC 6120 §4.9.3.14).
+                    if out.len() - start > max_stanza {
+                        out.truncate(start);
+                        settle(sink, &pair.link, delivery.id, Outcome::Refused(Refusal::TooLarge));
+                        continue;
+                    }
+                    pair.sent(delivery, id);
+                    pair.used = now.instant;
+                }
+            }
+            pair.sent = now.instant;
+        }
+        if pair.needs_ping() || (pair.probing && pair.ping_deadline().is_none()) {
+            self.ping(now, sink, key, conn);
+        }
+        self.set_pair_alarm(key);
+    }
+
+    /// Asks the peer's domain for an answer: XEP-0199 §4.3.
+    pub(super) fn ping(&mut self, now: Now, sink: &mut Sink<'_>, key: &PairKey, conn: ConnId) {
+        let id = self.unguessable();
+        let Some(pair) = self.pairs.get_mut(key) else { return };
+        let out = sink.write(conn);
+        out.extend_from_slice(b"<iq type='get'");
+        push_domain(out, "from", &key.own);
+        push_domain(out, "to", &key.partner);
+        push_attribute(out, "id", &id);
+        out.extend_from_slice(b"><ping xmlns='urn:xmpp:ping'/></iq>");
+        pair.pinged(now.instant, id, now.instant + self.settings.answer());
+        pair.sent = now.instant;
+    }
+
+    fn open(&mut self, sink: &mut Sink<'_>, key: &PairKey) {
+        let Some(info) = self.directory.owner(&key.partner).cloned() else { return };
+        let conn = self.dial(sink, info, key, Purpose::Stanzas);
+        if let Some(pair) = self.pairs.get_mut(key) {
+            pair.stream = Stream::Opening(conn);
+        }
+    }
+
+    fn dial(&mut self, sink: &mut Sink<'_>, info: Arc<LinkInfo>, key: &PairKey, purpose: Purpose) -> ConnId {
+        self.dialled += 1;
+        let conn = ConnId::dialled(self.dialled);
+        sink.push(Output::Dial { conn, to: info.settings.target(&key.partner) });
+        self.outbound.insert(conn, Outbound::new(conn, info, key.clone(), purpose));
+        conn
+    }
+
+    /// Asks the server of `key.partner` whether a key is its own (XEP-0220 §2.1.2), over a connection to its provisioned
+    /// address that is used for nothing else: it needs no authentication, so it cannot wait for one that waits for it.
+    pub(crate) fn question(
+        &mut self,
+        sink: &mut Sink<'_>,
+        asked_on: ConnId,
+        info: Arc<LinkInfo>,
+        key: PairKey,
+        id: String,
+        secret: String,
+    ) {
+        let open = self.outbound.values().filter(|stream| stream.link.id == info.id && stream.is_question()).count();
+        if open >= MAX_QUESTIONS {
+            self.verdicts.push(Verdict { conn: asked_on, pair: key, answer: Answer::error("resource-constraint") });
+            return;
+        }
+        self.dial(sink, info, &key, Purpose::Question { asked_on, id, key: secret });
+    }
+
+    /// An iq answer came from `key.partner` to `key.own`: perhaps that of a ping.
+    pub(crate) fn answered(&mut self, now: Now, sink: &mut Sink<'_>, key: &PairKey, id: &str) {
+        let Some(pair) = self.pairs.get_mut(key) else { return };
+        let Some(delivered) = pair.answered(id) else { return };
+        pair.probing = false;
+        let link = pair.link.clone();
+        for delivery in delivered {
+            settle(sink, &link, delivery.id, Outcome::Delivered);
+        }
+        self.link_up(sink, &link);
+        self.pump(now, sink, key);
+    }
+
+    /// An error came for a stanza of ours; whether it belongs to a delivery under way, which is settled then.
+    pub(crate) fn bounced(&mut self, now: Now, sink: &mut Sink<'_>, key: &PairKey, bounce: Bounce<'_>) -> bool {
+        let Some(pair) = self.pairs.get_mut(key) else { return false };
+        let Some(delivery) = pair.bounced(bounce.id, bounce.from, bounce.to) else { return false };
+        let link = pair.link.clone();
+        settle(sink, &link, delivery.id, Outcome::Refused(bounce.why));
+        self.pump(now, sink, key);
+        true
+    }
+}
+
+/// The id that a stanza gets: the sender's own if it was a stanza's before, so that an error can be told from the sender's
+/// other messages all the way; else the envelope's.
+fn stanza_id(pair: &Pair, envelope: &Envelope, from_xmpp: bool) -> Option<Arc<str>> {
+    match &envelope.body {
+        // An error has the id of what it answers (RFC 6120 §8.1.3), and is not answered itself.
+        Body::Failure(failure) => failure.native_id.clone(),
+        Body::Text(_) => {
+            let native = envelope.native_id.as_ref().filter(|id| from_xmpp && !pair.has_id(id));
+            Some(native.cloned().unwrap_or_else(|| envelope.id.to_string().into()))
+        }
+    }
+}

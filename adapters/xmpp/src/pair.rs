@@ -1,0 +1,261 @@
+//! Deliveries between one of our domains and one of a peer's: what waits, what is under way, and when it has arrived.
+//!
+//! A server-to-server stream acknowledges nothing. So after a batch of stanzas comes a ping (XEP-0199) from our domain to
+//! the peer's, and when its answer is there, with whatever result, everything sent before it is delivered. The reasoning:
+//! the peer handles what comes on one stream in order (RFC 6120 §10.1), and the answer returns by the same way as a
+//! bounce does, the stream from the peer's domain to ours. So every error that the peer gives at once, an unknown
+//! user above all, is here before the answer to a ping that was sent after the message.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use interchange_adapter::ConnId;
+use interchange_model::{Address, DeliveryId, Domain, Envelope, LinkId, Refusal};
+
+use crate::timers::Alarm;
+
+/// Answers and errors that may wait for a stream of one pair; more are dropped, the peer's question is then lost as on any network.
+const MAX_REPLIES: usize = 256;
+
+/// One of our domains and one of a peer's: the unit of an outgoing stream.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct PairKey {
+    /// The domain that the hub stands for.
+    pub(crate) own: Domain,
+    /// The peer's domain.
+    pub(crate) partner: Domain,
+}
+
+/// The outgoing stream of a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stream {
+    /// None: dialled on demand.
+    None,
+    /// Being dialled or negotiated.
+    Opening(ConnId),
+    /// Takes stanzas.
+    Ready {
+        /// The connection.
+        conn: ConnId,
+        /// Since when.
+        since: Instant,
+        /// Bytes of the largest stanza that the peer takes.
+        max_stanza: usize,
+    },
+}
+
+/// A delivery and its place among all of its link.
+#[derive(Debug, Clone)]
+pub(crate) struct Delivery {
+    /// For the answer to the broker.
+    pub(crate) id: DeliveryId,
+    /// Rises with every delivery of the link.
+    pub(crate) order: u64,
+    /// What.
+    pub(crate) envelope: Arc<Envelope>,
+}
+
+/// What waits for the stream.
+#[derive(Debug)]
+pub(crate) enum Waiting {
+    /// To be settled.
+    Delivery(Delivery),
+    /// An answer or an error, as bytes; nobody asks what became of it.
+    Reply(Bytes),
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    delivery: Delivery,
+    id: Option<Arc<str>>,
+}
+
+#[derive(Debug)]
+struct Ping {
+    id: String,
+    /// Everything before this place was sent before the ping.
+    covers: u64,
+    deadline: Instant,
+}
+
+/// The state of one pair.
+#[derive(Debug)]
+pub(crate) struct Pair {
+    /// The link of the peer's domain.
+    pub(crate) link: LinkId,
+    /// Its stream.
+    pub(crate) stream: Stream,
+    /// What waits for it, in order.
+    pub(crate) waiting: VecDeque<Waiting>,
+    /// The peer has refused our domain: until then, all is refused at once, for this reason.
+    pub(crate) refused: Option<(Instant, Refusal)>,
+    /// A ping is due as soon as the stream is ready: the link is down and this pair finds out whether it is up again.
+    pub(crate) probing: bool,
+    /// The peer ended a stream because of what we sent. While not zero, only one delivery is under way at a time, so that
+    /// the next time there is no doubt which; counts down with each that arrives.
+    pub(crate) careful: u32,
+    /// When a stanza was last sent.
+    pub(crate) used: Instant,
+    /// When anything was last sent.
+    pub(crate) sent: Instant,
+    /// For the timers.
+    pub(crate) alarm: Alarm,
+    /// Sent, and neither delivered nor refused. `None`: settled out of turn.
+    under_way: VecDeque<Option<UnderWay>>,
+    /// The place of the first of `under_way`.
+    first: u64,
+    ids: HashMap<Arc<str>, u64>,
+    ping: Option<Ping>,
+    pinged_at: Option<Instant>,
+    replies: usize,
+}
+
+impl Pair {
+    /// A pair without a stream.
+    pub(crate) fn new(link: LinkId, now: Instant) -> Self {
+        Self {
+            link,
+            stream: Stream::None,
+            waiting: VecDeque::new(),
+            refused: None,
+            probing: false,
+            careful: 0,
+            used: now,
+            sent: now,
+            alarm: Alarm::default(),
+            under_way: VecDeque::new(),
+            first: 0,
+            ids: HashMap::new(),
+            ping: None,
+            pinged_at: None,
+            replies: 0,
+        }
+    }
+
+    /// Adds to what waits; a reply too many is dropped.
+    pub(crate) fn wait(&mut self, waiting: Waiting) {
+        if matches!(waiting, Waiting::Reply(_)) {
+            if self.replies >= MAX_REPLIES {
+                return;
+            }
+            self.replies += 1;
+        }
+        self.waiting.push_back(waiting);
+    }
+
+    /// Takes the next of what waits, if it may be sent now.
+    pub(crate) fn take_waiting(&mut self) -> Option<Waiting> {
+        if self.careful > 0 && !self.ids_are_empty() && matches!(self.waiting.front(), Some(Waiting::Delivery(_))) {
+            return None;
+        }
+        let waiting = self.waiting.pop_front()?;
+        if matches!(waiting, Waiting::Reply(_)) {
+            self.replies -= 1;
+        }
+        Some(waiting)
+    }
+
+    fn ids_are_empty(&self) -> bool {
+        self.under_way.iter().all(Option::is_none)
+    }
+
+    /// Whether another delivery under way has this stanza id.
+    pub(crate) fn has_id(&self, id: &str) -> bool {
+        self.ids.contains_key(id)
+    }
+
+    /// A delivery was sent, with this stanza id.
+    pub(crate) fn sent(&mut self, delivery: Delivery, id: Option<Arc<str>>) {
+        if let Some(id) = &id {
+            self.ids.insert(id.clone(), self.first + self.under_way.len() as u64);
+        }
+        self.under_way.push_back(Some(UnderWay { delivery, id }));
+    }
+
+    /// Whether a ping should be sent now: something is under way that no ping follows.
+    pub(crate) fn needs_ping(&self) -> bool {
+        self.ping.is_none() && !self.under_way.is_empty()
+    }
+
+    /// A ping was sent, after all that is under way.
+    pub(crate) fn pinged(&mut self, now: Instant, id: String, deadline: Instant) {
+        self.pinged_at = Some(now);
+        self.ping = Some(Ping { id, covers: self.first + self.under_way.len() as u64, deadline });
+    }
+
+    /// When the answer to a ping must be here.
+    pub(crate) fn ping_deadline(&self) -> Option<Instant> {
+        self.ping.as_ref().map(|ping| ping.deadline)
+    }
+
+    /// When the last ping was sent.
+    pub(crate) fn pinged_at(&self) -> Option<Instant> {
+        self.pinged_at
+    }
+
+    /// An answer came: what it shows to be delivered, in order; `None` when it answers no ping of ours.
+    pub(crate) fn answered(&mut self, id: &str) -> Option<Vec<Delivery>> {
+        let ping = self.ping.take_if(|ping| ping.id == id)?;
+        let mut delivered = Vec::new();
+        while self.first < ping.covers {
+            let Some(sent) = self.under_way.pop_front() else { break };
+            self.first += 1;
+            if let Some(sent) = sent {
+                self.forget(&sent);
+                delivered.push(sent.delivery);
+                self.careful = self.careful.saturating_sub(1);
+            }
+        }
+        Some(delivered)
+    }
+
+    /// An error came with this id, from `from` (`None`: from the domain itself) to `to`: the delivery that it refuses.
+    pub(crate) fn bounced(&mut self, id: &str, from: Option<&Address>, to: &Address) -> Option<Delivery> {
+        let at = usize::try_from(*self.ids.get(id)? - self.first).ok()?;
+        let slot = self.under_way.get_mut(at)?;
+        let matches =
+            |sent: &UnderWay| sent.delivery.envelope.from == *to && from.is_none_or(|from| sent.delivery.envelope.to == *from);
+        let sent = slot.take_if(|sent| matches(sent))?;
+        self.forget(&sent);
+        Some(sent.delivery)
+    }
+
+    /// The stream is gone: all deliveries that are not settled, oldest first. What waits beside them is dropped.
+    pub(crate) fn take_all(&mut self) -> Vec<Delivery> {
+        self.ping = None;
+        self.replies = 0;
+        self.ids.clear();
+        self.first += self.under_way.len() as u64;
+        let under_way = std::mem::take(&mut self.under_way).into_iter().flatten().map(|sent| sent.delivery);
+        let waiting = std::mem::take(&mut self.waiting).into_iter().filter_map(|waiting| match waiting {
+            Waiting::Delivery(delivery) => Some(delivery),
+            Waiting::Reply(_) => None,
+        });
+        under_way.chain(waiting).collect()
+    }
+
+    /// The only delivery under way, if there is exactly one.
+    pub(crate) fn take_only(&mut self) -> Option<Delivery> {
+        let mut sent = self.under_way.iter_mut().filter(|sent| sent.is_some());
+        let only = sent.next()?;
+        if sent.next().is_some() {
+            return None;
+        }
+        let only = only.take()?;
+        self.forget(&only);
+        Some(only.delivery)
+    }
+
+    /// Whether nothing waits and nothing is under way.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.waiting.is_empty() && self.under_way.is_empty() && self.ping.is_none()
+    }
+
+    fn forget(&mut self, sent: &UnderWay) {
+        if let Some(id) = &sent.id {
+            self.ids.remove(id);
+        }
+    }
+}

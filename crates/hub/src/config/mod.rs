@@ -1,0 +1,384 @@
+//! `hub.toml`: what one node needs to start, and, for now, who the members are.
+//!
+//! Reading never starts anything. Every fault is found in one pass where that is possible, and each points at its
+//! line and says how to mend it. Unknown keys are faults: a setting that is silently ignored is worse than none.
+
+mod locate;
+mod report;
+mod schema;
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use interchange_adapter::{Platform, Transport};
+use interchange_driver::Network;
+use interchange_model::{Domain, Link, LinkId, MemberId, Pace, Settings};
+use toml::Spanned;
+
+pub use report::{Fault, Faults};
+pub use schema::{Community, LogFormat};
+
+use locate::Document;
+use schema::{File, LinkEntry};
+
+/// The platform that needs no configuration: the Echo user at the hub's own domain.
+pub const ECHO_LINK: &str = "echo";
+/// The member that the hub's own domain belongs to.
+pub const HUB_MEMBER: &str = "hub";
+
+/// A configuration that was read and found whole.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The hub's own domain.
+    pub domain: Domain,
+    /// Where the bus, the secret and the lock live.
+    pub data_directory: PathBuf,
+    /// Who may write to whom without an invitation.
+    pub community: Community,
+    /// How log lines look.
+    pub log: LogFormat,
+    /// Name servers to ask instead of the system's; empty: the system's.
+    pub name_servers: Vec<SocketAddr>,
+    /// Networks that are not public and that the hub may dial all the same.
+    pub allow_targets: Vec<Network>,
+    /// Certificate and key files that the hub shows, in order; the first is the default.
+    pub identities: Vec<IdentityFiles>,
+    /// Files of certificate authorities that peers may lead to.
+    pub authorities: Vec<PathBuf>,
+    /// Whether the authorities of the operating system are trusted too.
+    pub system_authorities: bool,
+    /// Sockets to listen on.
+    pub listeners: Vec<ListenerConfig>,
+    /// Settings of whole platforms, by name; a platform without an entry has none.
+    pub platforms: HashMap<String, Settings>,
+    /// Members, the hub itself first.
+    pub members: Vec<(MemberId, String)>,
+    /// Links, the Echo user's first.
+    pub links: Vec<Link>,
+    /// Pairs of members that have agreed to exchange messages.
+    pub partnerships: Vec<(MemberId, MemberId)>,
+}
+
+/// A certificate chain and its key.
+#[derive(Debug, Clone)]
+pub struct IdentityFiles {
+    /// PEM file, leaf first.
+    pub certificate: PathBuf,
+    /// PEM file.
+    pub key: PathBuf,
+    /// Where in `hub.toml` it stands, for faults that show only when the files are read.
+    pub at: Range<usize>,
+}
+
+/// One socket to listen on.
+#[derive(Debug, Clone)]
+pub struct ListenerConfig {
+    /// Which platform's peers come in here.
+    pub platform: String,
+    /// Where.
+    pub address: SocketAddr,
+    /// How.
+    pub transport: Transport,
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// Every fault found, each with its place.
+    pub fn load(path: &Path, platforms: &[Platform]) -> Result<Self, Faults> {
+        let text = std::fs::read_to_string(path).map_err(|error| Faults::unreadable(path, &error))?;
+        let base = path.parent().unwrap_or(Path::new(""));
+        Self::parse(&text, &path.display().to_string(), base, platforms)
+    }
+
+    /// Reads and checks a text. `name` is what faults call it; relative paths in it start at `base`.
+    ///
+    /// # Errors
+    /// Every fault found, each with its place.
+    pub fn parse(text: &str, name: &str, base: &Path, platforms: &[Platform]) -> Result<Self, Faults> {
+        let file: File = toml::from_str(text).map_err(|error| Faults::of_toml(name, text, &error))?;
+        // The text was just parsed, so this cannot fail; it gives the place of keys inside free-form settings.
+        let document = Document::parse(text);
+        Check { base, platforms, document, faults: Vec::new() }.run(file).map_err(|faults| Faults::new(name, text, faults))
+    }
+}
+
+/// One pass over a file that is well formed, gathering every fault in it.
+struct Check<'a> {
+    base: &'a Path,
+    platforms: &'a [Platform],
+    document: Option<Document<'a>>,
+    faults: Vec<Fault>,
+}
+
+impl Check<'_> {
+    fn run(mut self, file: File) -> Result<Config, Vec<Fault>> {
+        let hub_domain = self.domain(&file.hub.domain);
+        let listeners = self.listeners(&file);
+        let platforms = self.platform_settings(&file);
+        let members = self.members(&file);
+        let links = self.links(&file, hub_domain.as_ref(), &members);
+        let partnerships = self.partnerships(&file, &members);
+        let identities = file
+            .tls
+            .identity
+            .iter()
+            .map(|identity| IdentityFiles {
+                certificate: self.file(&identity.certificate),
+                key: self.file(&identity.key),
+                at: identity.certificate.span(),
+            })
+            .collect();
+        let authorities = file.tls.authorities.iter().map(|path| self.file(path)).collect();
+        let name_servers = file.dns.servers.iter().filter_map(|text| self.name_server(text)).collect();
+        let allow_targets = file.network.allow_targets.iter().filter_map(|text| self.network(text)).collect();
+        let data_directory = self.base.join(&file.hub.data_directory);
+        let (Some(domain), true) = (hub_domain, self.faults.is_empty()) else {
+            return Err(self.faults);
+        };
+        Ok(Config {
+            domain,
+            data_directory,
+            community: file.hub.community,
+            log: file.hub.log,
+            name_servers,
+            allow_targets,
+            identities,
+            authorities,
+            system_authorities: file.tls.system_authorities,
+            listeners,
+            platforms,
+            members,
+            links,
+            partnerships,
+        })
+    }
+
+    fn fault(&mut self, at: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
+        self.faults.push(Fault { at, message: message.into(), help: Some(help.into()) });
+    }
+
+    fn domain(&mut self, text: &Spanned<String>) -> Option<Domain> {
+        match Domain::parse(text.get_ref()) {
+            Ok(domain) => Some(domain),
+            Err(why) => {
+                let message = format!("`{}`: {why}", text.get_ref().escape_debug());
+                self.fault(text.span(), message, "write a whole domain name, such as \"acme.example\"");
+                None
+            }
+        }
+    }
+
+    /// The path of a file that must be there.
+    fn file(&mut self, text: &Spanned<PathBuf>) -> PathBuf {
+        let path = self.base.join(text.get_ref());
+        if let Err(error) = std::fs::File::open(&path) {
+            let message = format!("cannot read `{}`: {error}", path.display());
+            self.fault(text.span(), message, "give the path of a PEM file that the hub may read; relative paths start at the folder of this file");
+        }
+        path
+    }
+
+    fn platform(&mut self, name: &Spanned<String>) -> Option<Platform> {
+        let found = self.platforms.iter().find(|platform| platform.name == name.get_ref()).copied();
+        if found.is_none() {
+            let known: Vec<_> = self.platforms.iter().map(|platform| platform.name).collect();
+            let help = report::did_you_mean(name.get_ref(), &known)
+                .unwrap_or_else(|| format!("the platforms of this hub are {}", known.join(", ")));
+            self.fault(name.span(), format!("there is no platform `{}`", name.get_ref().escape_debug()), help);
+        }
+        found
+    }
+
+    fn name_server(&mut self, text: &Spanned<String>) -> Option<SocketAddr> {
+        let value = text.get_ref();
+        let parsed = value.parse().ok().or_else(|| value.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, 53)));
+        if parsed.is_none() {
+            self.fault(text.span(), format!("`{}` is not an IP address", value.escape_debug()), "write \"192.0.2.53\" or \"192.0.2.53:53\"");
+        }
+        parsed
+    }
+
+    fn network(&mut self, text: &Spanned<String>) -> Option<Network> {
+        let parsed = text.get_ref().parse().ok();
+        if parsed.is_none() {
+            let message = format!("`{}` is not a network", text.get_ref().escape_debug());
+            self.fault(text.span(), message, "write \"10.0.0.0/8\", or \"192.0.2.7\" for one address");
+        }
+        parsed
+    }
+
+    fn listeners(&mut self, file: &File) -> Vec<ListenerConfig> {
+        let mut listeners = Vec::new();
+        for entry in &file.listener {
+            let platform = self.platform(&entry.platform);
+            let address = entry.address.get_ref().parse();
+            if address.is_err() {
+                let message = format!("`{}` is not an IP address and port", entry.address.get_ref().escape_debug());
+                self.fault(entry.address.span(), message, "write \"0.0.0.0:5269\" or \"[::]:5061\"");
+            }
+            if let (Some(platform), Ok(address)) = (platform, address) {
+                listeners.push(ListenerConfig { platform: platform.name.to_owned(), address, transport: entry.transport.into() });
+            }
+        }
+        listeners
+    }
+
+    fn platform_settings(&mut self, file: &File) -> HashMap<String, Settings> {
+        let mut all = HashMap::new();
+        for (name, table) in &file.platform {
+            let Some(platform) = self.platform(name) else { continue };
+            let settings = json_settings(table.get_ref());
+            let build = interchange_adapter::Build {
+                settings: &settings,
+                hub: &Domain::parse("check.invalid").expect("a constant domain"),
+                secret: [0; 32],
+                seed: 0,
+            };
+            if let Err(error) = (platform.build)(build) {
+                self.settings_fault(&["platform", name.get_ref()], table.span(), &error);
+            }
+            all.insert(name.get_ref().clone(), settings);
+        }
+        all
+    }
+
+    fn settings_fault(&mut self, prefix: &[&str], whole: Range<usize>, error: &interchange_model::SettingsError) {
+        let place = self.document.as_ref().and_then(|document| document.find(prefix, &error.path, &error.message));
+        let help = report::help_for(&error.message).unwrap_or_else(|| "see the platform's page in docs/platforms for what it takes".to_owned());
+        let message = if error.path.is_empty() { error.message.clone() } else { format!("{}: {}", error.path, error.message) };
+        self.fault(place.unwrap_or(whole), message, help);
+    }
+
+    fn members(&mut self, file: &File) -> Vec<(MemberId, String)> {
+        let mut members = vec![(MemberId::from(HUB_MEMBER), "the hub itself".to_owned())];
+        for entry in &file.member {
+            let id = entry.id.get_ref();
+            if !is_name(id) {
+                self.fault(entry.id.span(), format!("`{}` is not a name", id.escape_debug()), NAME_HELP);
+            } else if members.iter().any(|(known, _)| known.as_str() == id) {
+                self.fault(entry.id.span(), format!("there are two members `{id}`"), "give each member its own id; `hub` is taken by the hub itself");
+            } else {
+                members.push((id.as_str().into(), entry.name.clone().unwrap_or_else(|| id.clone())));
+            }
+        }
+        members
+    }
+
+    fn member(&mut self, id: &Spanned<String>, members: &[(MemberId, String)]) -> Option<MemberId> {
+        let found = members.iter().skip(1).find(|(known, _)| known.as_str() == id.get_ref());
+        if found.is_none() {
+            let known: Vec<_> = members.iter().skip(1).map(|(id, _)| id.as_str()).collect();
+            let help = report::did_you_mean(id.get_ref(), &known).unwrap_or_else(|| "add a [[member]] with this id".to_owned());
+            self.fault(id.span(), format!("there is no member `{}`", id.get_ref().escape_debug()), help);
+        }
+        found.map(|(id, _)| id.clone())
+    }
+
+    fn links(&mut self, file: &File, hub: Option<&Domain>, members: &[(MemberId, String)]) -> Vec<Link> {
+        let mut links: Vec<Link> = Vec::new();
+        let mut owners: HashMap<Domain, LinkId> = HashMap::new();
+        if let Some(hub) = hub {
+            let id = LinkId::from(ECHO_LINK);
+            owners.insert(hub.clone(), id.clone());
+            links.push(Link {
+                id,
+                member: HUB_MEMBER.into(),
+                platform: interchange_echo::PLATFORM.name(),
+                domains: vec![hub.clone()],
+                pace: Pace::default(),
+                settings: Settings::default(),
+            });
+        }
+        for (index, entry) in file.link.iter().enumerate() {
+            if let Some(link) = self.link(index, entry, members, &mut owners) {
+                if links.iter().any(|known| known.id == link.id) {
+                    self.fault(entry.id.span(), format!("there are two links `{}`", link.id), "give each link its own id; `echo` is taken by the Echo user");
+                } else {
+                    links.push(link);
+                }
+            }
+        }
+        links
+    }
+
+    fn link(&mut self, index: usize, entry: &LinkEntry, members: &[(MemberId, String)], owners: &mut HashMap<Domain, LinkId>) -> Option<Link> {
+        if !is_name(entry.id.get_ref()) {
+            self.fault(entry.id.span(), format!("`{}` is not a name", entry.id.get_ref().escape_debug()), NAME_HELP);
+            return None;
+        }
+        let id = LinkId::from(entry.id.get_ref().as_str());
+        let member = self.member(&entry.member, members);
+        let platform = self.platform(&entry.platform);
+        if entry.domains.get_ref().is_empty() {
+            self.fault(entry.domains.span(), "a link serves at least one domain", "list the member's domains: domains = [\"acme.example\"]");
+        }
+        let mut domains = Vec::new();
+        for text in entry.domains.get_ref() {
+            let Some(domain) = self.domain(text) else { continue };
+            match owners.get(&domain) {
+                Some(owner) => {
+                    let message = format!("`{domain}` already belongs to link `{owner}`");
+                    self.fault(text.span(), message, "a domain belongs to exactly one link; the hub's own domain belongs to the Echo user");
+                }
+                None => {
+                    owners.insert(domain.clone(), id.clone());
+                    domains.push(domain);
+                }
+            }
+        }
+        if !(1..=1000).contains(&entry.pace.get_ref().in_flight) {
+            self.fault(entry.pace.span(), "`in_flight` is from 1 to 1000", "the default of 64 suits most links");
+        }
+        let settings = json_settings(entry.settings.get_ref());
+        let platform = platform?;
+        if let Err(error) = (platform.check_link)(&settings) {
+            let index = index.to_string();
+            let whole = if entry.settings.span().is_empty() { entry.id.span() } else { entry.settings.span() };
+            self.settings_fault(&["link", &index, "settings"], whole, &error);
+        }
+        Some(Link { id, member: member?, platform: platform.name(), domains, pace: *entry.pace.get_ref(), settings })
+    }
+
+    fn partnerships(&mut self, file: &File, members: &[(MemberId, String)]) -> Vec<(MemberId, MemberId)> {
+        let mut pairs = Vec::new();
+        for entry in &file.partnership {
+            let [first, second] = &entry.members;
+            if first.get_ref() == second.get_ref() {
+                self.fault(second.span(), "a partnership is between two members", "name the other member; people of one member need no partnership");
+                continue;
+            }
+            let (first, second) = (self.member(first, members), self.member(second, members));
+            pairs.extend(first.zip(second));
+        }
+        pairs
+    }
+}
+
+const NAME_HELP: &str = "use 1 to 64 lower-case letters, digits, `-` and `.`: the name appears in metrics, logs and queue names";
+
+fn is_name(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.')
+}
+
+/// Settings as the model has them.
+fn json_settings(table: &toml::Table) -> Settings {
+    fn json(value: &toml::Value) -> serde_json::Value {
+        match value {
+            toml::Value::String(text) => text.clone().into(),
+            toml::Value::Integer(number) => (*number).into(),
+            toml::Value::Float(number) => (*number).into(),
+            toml::Value::Boolean(flag) => (*flag).into(),
+            toml::Value::Datetime(time) => time.to_string().into(),
+            toml::Value::Array(values) => values.iter().map(json).collect(),
+            toml::Value::Table(table) => serde_json::Value::Object(table.iter().map(|(key, value)| (key.clone(), json(value))).collect()),
+        }
+    }
+    Settings(table.iter().map(|(key, value)| (key.clone(), json(value))).collect())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+//! The shape of `hub.toml`, before anything in it is checked against anything else.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use interchange_adapter::Transport;
+use interchange_model::Pace;
+use serde::Deserialize;
+use toml::Spanned;
+
+/// The whole file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) hub: HubEntry,
+    #[serde(default)]
+    pub(super) tls: TlsEntry,
+    #[serde(default)]
+    pub(super) dns: DnsEntry,
+    #[serde(default)]
+    pub(super) network: NetworkEntry,
+    #[serde(default)]
+    pub(super) listener: Vec<ListenerEntry>,
+    #[serde(default)]
+    pub(super) platform: BTreeMap<Spanned<String>, Spanned<toml::Table>>,
+    #[serde(default)]
+    pub(super) member: Vec<MemberEntry>,
+    #[serde(default)]
+    pub(super) link: Vec<LinkEntry>,
+    #[serde(default)]
+    pub(super) partnership: Vec<PartnershipEntry>,
+}
+
+/// `[hub]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HubEntry {
+    pub(super) domain: Spanned<String>,
+    pub(super) data_directory: PathBuf,
+    #[serde(default)]
+    pub(super) community: Community,
+    #[serde(default)]
+    pub(super) log: LogFormat,
+}
+
+/// Who may write to whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Community {
+    /// Two members exchange messages once they have a partnership.
+    #[default]
+    Invitation,
+    /// Every member may write to every other.
+    Open,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[tls]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TlsEntry {
+    pub(super) authorities: Vec<Spanned<PathBuf>>,
+    pub(super) system_authorities: bool,
+    pub(super) identity: Vec<IdentityEntry>,
+}
+
+impl Default for TlsEntry {
+    fn default() -> Self {
+        Self { authorities: Vec::new(), system_authorities: true, identity: Vec::new() }
+    }
+}
+
+/// `[[tls.identity]]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct IdentityEntry {
+    pub(super) certificate: Spanned<PathBuf>,
+    pub(super) key: Spanned<PathBuf>,
+}
+
+/// `[dns]`
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct DnsEntry {
+    pub(super) servers: Vec<Spanned<String>>,
+}
+
+/// `[network]`
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct NetworkEntry {
+    pub(super) allow_targets: Vec<Spanned<String>>,
+}
+
+/// `[[listener]]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListenerEntry {
+    pub(super) platform: Spanned<String>,
+    pub(super) address: Spanned<String>,
+    pub(super) transport: TransportEntry,
+}
+
+/// How bytes travel.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum TransportEntry {
+    Tcp,
+    Tls,
+    Udp,
+}
+
+impl From<TransportEntry> for Transport {
+    fn from(entry: TransportEntry) -> Self {
+        match entry {
+            TransportEntry::Tcp => Transport::Tcp,
+            TransportEntry::Tls => Transport::Tls,
+            TransportEntry::Udp => Transport::Udp,
+        }
+    }
+}
+
+/// `[[member]]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MemberEntry {
+    pub(super) id: Spanned<String>,
+    pub(super) name: Option<String>,
+}
+
+/// `[[link]]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LinkEntry {
+    pub(super) id: Spanned<String>,
+    pub(super) member: Spanned<String>,
+    pub(super) platform: Spanned<String>,
+    pub(super) domains: Spanned<Vec<Spanned<String>>>,
+    #[serde(default = "unspanned")]
+    pub(super) pace: Spanned<Pace>,
+    #[serde(default = "unspanned")]
+    pub(super) settings: Spanned<toml::Table>,
+}
+
+/// `[[partnership]]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PartnershipEntry {
+    pub(super) members: [Spanned<String>; 2],
+}
+
+/// A value that the file does not mention stands nowhere in it.
+fn unspanned<T: Default>() -> Spanned<T> {
+    Spanned::new(0..0, T::default())
+}

@@ -1,0 +1,109 @@
+//! Every fault points at its place and says how to mend it.
+
+use std::path::Path;
+
+use super::*;
+use crate::platforms::PLATFORMS;
+
+const WHOLE: &str = r#"
+[hub]
+domain = "hub.example"
+data_directory = "data"
+
+[[listener]]
+platform = "xmpp"
+address = "127.0.0.1:5269"
+transport = "tcp"
+
+[[member]]
+id = "acme"
+name = "Acme Ltd"
+
+[[member]]
+id = "globex"
+
+[[link]]
+id = "acme-xmpp"
+member = "acme"
+platform = "xmpp"
+domains = ["acme.example", "Chat.Acme.Example."]
+
+[[partnership]]
+members = ["acme", "globex"]
+"#;
+
+fn read(text: &str) -> Result<Config, Faults> {
+    Config::parse(text, "hub.toml", Path::new("/etc/interchange"), PLATFORMS)
+}
+
+#[test]
+fn a_whole_file_is_read() {
+    let config = read(WHOLE).unwrap();
+    assert_eq!(config.domain.as_str(), "hub.example");
+    assert_eq!(config.data_directory, Path::new("/etc/interchange/data"));
+    assert_eq!(config.community, Community::Invitation);
+    assert_eq!(config.members.len(), 3);
+    assert_eq!(config.links[0].id.as_str(), ECHO_LINK);
+    assert_eq!(config.links[1].domains[1].as_str(), "chat.acme.example");
+    assert_eq!(config.partnerships, [("acme".into(), "globex".into())]);
+}
+
+/// One change to the whole file, and what must be said about it.
+#[test]
+fn every_fault_points_at_its_line_and_says_how_to_mend_it() {
+    let cases: &[(&str, &str, (usize, usize), &str, &str)] = &[
+        // (find, replace by, (line, column), message contains, help contains)
+        ("domain = \"hub", "domian = \"hub", (3, 1), "unknown field `domian`", "did you mean `domain`"),
+        ("domain = \"hub.example\"\n", "", (2, 1), "missing field `domain`", "add `domain"),
+        ("\"hub.example\"", "\"192.0.2.1\"", (3, 10), "an IP address is not a domain", "whole domain name"),
+        ("data_directory = \"data\"", "data_directory = 5", (4, 18), "invalid type: integer", "type named"),
+        ("platform = \"xmpp\"\naddress", "platform = \"xmmp\"\naddress", (7, 12), "no platform `xmmp`", "did you mean `xmpp`"),
+        ("127.0.0.1:5269", "localhost", (8, 11), "not an IP address and port", "0.0.0.0:5269"),
+        ("transport = \"tcp\"", "transport = \"sctp\"", (9, 13), "unknown variant `sctp`", "values named"),
+        ("id = \"globex\"", "id = \"acme\"", (16, 6), "two members `acme`", "its own id"),
+        ("id = \"globex\"", "id = \"Globex Ltd\"", (16, 6), "not a name", "lower-case letters"),
+        ("member = \"acme\"", "member = \"acne\"", (20, 10), "no member `acne`", "did you mean `acme`"),
+        ("\"acme.example\"", "\"acme..example\"", (22, 12), "not a valid domain name", "whole domain name"),
+        ("\"acme.example\"", "\"hub.example\"", (22, 12), "already belongs to link `echo`", "exactly one link"),
+        ("\"Chat.Acme.Example.\"", "\"ACME.example\"", (22, 28), "already belongs to link `acme-xmpp`", "exactly one link"),
+        ("\"acme.example\", \"Chat.Acme.Example.\"", "", (22, 11), "at least one domain", "list the member's domains"),
+        ("[[partnership]]", "[link.settings]\nhots = \"x\"\n\n[[partnership]]", (25, 1), "unknown field `hots`", "did you mean `host`"),
+        ("[[partnership]]", "[link.settings]\nport = \"x\"\n\n[[partnership]]", (25, 1), "port: invalid type", "type named"),
+        ("\"globex\"]", "\"acme\"]", (25, 20), "between two members", "name the other member"),
+        ("[[partnership]]", "[[partnerships]]", (24, 3), "unknown field `partnerships`", "did you mean `partnership`"),
+        ("[hub]", "[hub", (2, 5), "", ""),
+        ("[[member]]\nid = \"acme\"", "[tls]\nauthorities = [\"none.pem\"]\n[[member]]\nid = \"acme\"", (12, 16), "cannot read", "PEM file"),
+    ];
+    for (find, replace, place, message, help) in cases {
+        let text = WHOLE.replacen(find, replace, 1);
+        assert_ne!(text, WHOLE, "the case `{find}` changes nothing");
+        let faults = read(&text).expect_err(message);
+        let fault = &faults.all[0];
+        assert!(fault.message.contains(message), "{replace}: {faults:?}");
+        assert!(fault.help.as_deref().unwrap_or_default().contains(help), "{replace}: {faults:?}");
+        assert_eq!(faults.place(fault), *place, "{replace}: {faults:?}");
+        let shown = faults.to_string();
+        assert!(shown.contains(&format!("hub.toml:{}:{}: ", place.0, place.1)), "{shown}");
+    }
+}
+
+#[test]
+fn all_faults_are_told_at_once() {
+    let text = WHOLE.replace("member = \"acme\"", "member = \"nobody\"").replace("127.0.0.1:5269", "here");
+    assert_eq!(read(&text).unwrap_err().all.len(), 2);
+}
+
+/// The configuration that the README shows is one that works, once its files are there.
+#[test]
+fn the_configuration_in_the_readme_is_whole() {
+    let readme = include_str!("../../../../README.md");
+    let text = readme.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).expect("the README shows a hub.toml");
+    let directory = tempfile::tempdir().unwrap();
+    for line in text.lines().filter(|line| line.contains("/etc/interchange/")) {
+        let name = line.split("/etc/interchange/").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+        std::fs::write(directory.path().join(name), "").unwrap();
+    }
+    let text = text.replace("/etc/interchange", directory.path().to_str().unwrap());
+    let config = read(&text).unwrap_or_else(|faults| panic!("{faults}"));
+    assert_eq!(config.links.len(), 3);
+}

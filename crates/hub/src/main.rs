@@ -1,0 +1,99 @@
+//! `interchange`: the one binary of the hub.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use interchange_hub::config::{Config, LogFormat};
+use interchange_hub::platforms::PLATFORMS;
+use interchange_hub::{demo, log, serve};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// An open-source IM interchange: link a corporate IM domain once, and its people exchange messages, under their
+/// own addresses and in their own clients, with every partner firm on every other platform.
+#[derive(Parser)]
+#[command(name = "interchange", version, max_term_width = 110)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the hub until SIGTERM or SIGINT.
+    Serve {
+        /// The configuration.
+        #[arg(long, value_name = "FILE", default_value = "hub.toml")]
+        config: PathBuf,
+    },
+    /// Read a configuration and the files it names, and say what is wrong with them, without starting anything.
+    Check {
+        /// The configuration.
+        #[arg(long, value_name = "FILE", default_value = "hub.toml")]
+        config: PathBuf,
+    },
+    /// Show a community of firms on different platforms talking through a hub, here and now, on loopback.
+    Demo {
+        /// Where the hub of the demonstration keeps its files; they are kept from one run to the next.
+        #[arg(long, value_name = "DIRECTORY", default_value = "run/demo")]
+        directory: PathBuf,
+        /// Stop after this many seconds; without it, at Ctrl-C.
+        #[arg(long, value_name = "SECONDS")]
+        seconds: Option<u64>,
+        /// Messages a second, over all conversations: 0.1 to 200.
+        #[arg(long, value_name = "RATE", default_value = "2")]
+        rate: f64,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.command {
+        Command::Check { config } => check(&config),
+        Command::Serve { config } => load(&config).and_then(|config| {
+            log::start(config.log);
+            runtime()?.block_on(serve::run(config))
+        }),
+        Command::Demo { directory, seconds, rate } => {
+            log::start_quiet(LogFormat::Text);
+            runtime().and_then(|runtime| runtime.block_on(demo::run(&directory, seconds.map(Duration::from_secs), rate)))
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // A configuration's faults are drawn by themselves; other errors are one line with their causes.
+            match error.downcast_ref::<interchange_hub::config::Faults>() {
+                Some(faults) => eprint!("{faults}"),
+                None => eprintln!("interchange: {error:#}"),
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
+fn load(path: &std::path::Path) -> anyhow::Result<Config> {
+    Ok(Config::load(path, PLATFORMS)?)
+}
+
+fn check(path: &std::path::Path) -> anyhow::Result<()> {
+    let config = load(path)?;
+    for warning in serve::check_files(&config)? {
+        eprintln!("{}: warning: {warning}", path.display());
+    }
+    println!(
+        "{}: in order: {} members, {} links, {} listeners",
+        path.display(),
+        config.members.len() - 1,
+        config.links.len() - 1,
+        config.listeners.len()
+    );
+    Ok(())
+}

@@ -1,0 +1,88 @@
+//! The installation's secret: 32 random bytes, made at the first start and kept.
+//!
+//! Dialback keys are made from it, so it must be the same after a restart and on every node of a hub, and
+//! known to nobody else; hashed addresses in the log are keyed with it.
+
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use rand::TryRng;
+
+/// Reads the secret of a data directory, or makes one.
+///
+/// # Errors
+/// When it cannot be read or written, is not 64 hexadecimal digits, or other users may read it.
+pub fn load_or_create(data_directory: &Path) -> anyhow::Result<[u8; 32]> {
+    let path = data_directory.join("secret");
+    match OpenOptions::new().read(true).open(&path) {
+        Ok(mut file) => {
+            let mode = file.metadata()?.permissions().mode();
+            if mode & 0o077 != 0 {
+                bail!("{} may be read by others (mode {:o}): run chmod 600 on it", path.display(), mode & 0o777);
+            }
+            let mut text = String::new();
+            file.read_to_string(&mut text).with_context(|| format!("cannot read {}", path.display()))?;
+            parse(text.trim()).with_context(|| format!("{} is not 64 hexadecimal digits", path.display()))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => create(&path),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+fn create(path: &Path) -> anyhow::Result<[u8; 32]> {
+    let mut secret = [0; 32];
+    rand::rngs::SysRng.try_fill_bytes(&mut secret).context("the operating system gives no randomness")?;
+    let digits: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    write_private(path, format!("{digits}\n").as_bytes())?;
+    Ok(secret)
+}
+
+/// Writes a file that only its owner may read, whole or not at all: a crash half-way leaves a file that nobody reads.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let fresh = path.with_added_extension("new");
+    let write = || -> std::io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&fresh, path)?;
+        path.parent().map_or(Ok(()), |parent| std::fs::File::open(parent)?.sync_all())
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn parse(text: &str) -> Option<[u8; 32]> {
+    let digits = text.as_bytes();
+    let mut secret = [0; 32];
+    if digits.len() != 64 {
+        return None;
+    }
+    for (byte, pair) in secret.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(secret)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_secret_is_kept_and_nobody_else_may_read_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = load_or_create(directory.path()).unwrap();
+        assert_eq!(load_or_create(directory.path()).unwrap(), first);
+        assert_ne!(first, [0; 32]);
+        let path = directory.path().join("secret");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(load_or_create(directory.path()).unwrap_err().to_string().contains("chmod 600"));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::fs::write(&path, "short").unwrap();
+        assert!(load_or_create(directory.path()).unwrap_err().to_string().contains("64 hexadecimal digits"));
+    }
+}

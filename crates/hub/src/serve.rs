@@ -1,0 +1,177 @@
+//! `interchange serve`: puts the pieces together, runs them, and takes them down in good order.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+use interchange_adapter::Build;
+use interchange_broker::Broker;
+use interchange_bus_embedded::EmbeddedBus;
+use interchange_driver::{Bound, Driver, HubCertificate, Limits, Listener, Reach, Resolver, Roots, Setup, Tls};
+use interchange_model::{PlatformName, Settings};
+use interchange_registry::Registry;
+use tokio::sync::{mpsc, watch};
+
+use crate::config::Config;
+use crate::platforms::PLATFORMS;
+use crate::secret;
+
+/// Words that may wait between an adapter and the broker, each way. A full line makes the driver stop reading sockets.
+const WORDS: usize = 1024;
+/// How long messages in flight may take to be settled when the hub stops.
+const SETTLE_WITHIN: Duration = Duration::from_secs(10);
+
+/// A hub that runs.
+pub struct Running {
+    drivers: Vec<Driver>,
+    broker: Broker,
+    /// Every listening socket with the address it really has, by platform.
+    pub bound: Vec<(&'static str, Bound)>,
+}
+
+/// Reads what the configuration names, without starting anything. Returns warnings about certificates.
+///
+/// # Errors
+/// When a certificate or key cannot be used, or two links claim one domain.
+pub fn check_files(config: &Config) -> anyhow::Result<Vec<String>> {
+    let (_, warnings) = tls(config)?;
+    registry(config)?;
+    Ok(warnings)
+}
+
+/// Runs the hub until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When something that it needs is not there; nothing is left running then.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let running = start(&config, interchange_broker::Trace::default()).await?;
+    for (platform, bound) in &running.bound {
+        tracing::info!(platform, address = %bound.address, transport = bound.listener.transport.label(), "listening");
+    }
+    // Where systemd waits for it; elsewhere nothing happens.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    tracing::info!("stopping");
+    running.stop().await;
+    Ok(())
+}
+
+/// Starts bus, broker and a driver for each platform.
+///
+/// # Errors
+/// When something that it needs is not there.
+pub async fn start(config: &Config, trace: interchange_broker::Trace) -> anyhow::Result<Running> {
+    let (tls, warnings) = tls(config)?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let registry = Arc::new(registry(config)?);
+    create_data_directory(config)?;
+    let secret = secret::load_or_create(&config.data_directory)?;
+    let bus = EmbeddedBus::open(&config.data_directory, interchange_bus_embedded::Options::default()).await.context("the bus cannot be opened")?;
+    let resolver = match config.name_servers.as_slice() {
+        [] => Resolver::system().context("the system's name servers are not known")?,
+        servers => Resolver::with_name_servers(servers)?,
+    };
+    let reach = Reach::public_and(config.allow_targets.clone());
+
+    let (up, from_adapters) = mpsc::channel(WORDS);
+    let mut drivers = Vec::new();
+    let mut bound = Vec::new();
+    let mut to_adapters: HashMap<PlatformName, mpsc::Sender<_>> = HashMap::new();
+    for platform in PLATFORMS {
+        let settings = config.platforms.get(platform.name).cloned().unwrap_or_default();
+        let listeners: Vec<Listener> = config
+            .listeners
+            .iter()
+            .filter(|listener| listener.platform == platform.name)
+            .map(|listener| Listener { address: listener.address, transport: listener.transport })
+            .collect();
+        let (to_adapter, down) = mpsc::channel(WORDS);
+        let setup = Setup {
+            name: platform.name(),
+            listeners,
+            tls: tls.clone(),
+            resolver: resolver.clone(),
+            reach: reach.clone(),
+            limits: Limits::default(),
+            up: up.clone(),
+            down,
+        };
+        let hub = config.domain.clone();
+        let build = move || build(platform, &settings, &hub, secret);
+        let driver = Driver::start(setup, build).with_context(|| format!("the {} platform cannot start", platform.name))?;
+        bound.extend(driver.bound().iter().map(|bound| (platform.name, bound.clone())));
+        to_adapters.insert(platform.name(), to_adapter);
+        drivers.push(driver);
+    }
+    let (publish_registry, registry) = watch::channel(registry);
+    let broker = Broker::start(bus, registry, to_adapters, from_adapters, trace, secret);
+    // The registry is read from the configuration and does not change while the hub runs.
+    drop(publish_registry);
+    Ok(Running { drivers, broker, bound })
+}
+
+fn build(platform: &interchange_adapter::Platform, settings: &Settings, hub: &interchange_model::Domain, secret: [u8; 32]) -> Box<dyn interchange_adapter::Adapter> {
+    let build = Build { settings, hub, secret, seed: rand::random() };
+    (platform.build)(build).expect("the configuration was checked with the same settings")
+}
+
+impl Running {
+    /// Takes no more, lets what is in flight come to its end, and says goodbye to every peer.
+    pub async fn stop(mut self) {
+        self.broker.stop(SETTLE_WITHIN).await;
+        for driver in &mut self.drivers {
+            driver.stop();
+        }
+        for driver in &mut self.drivers {
+            driver.stopped().await;
+        }
+    }
+}
+
+fn create_data_directory(config: &Config) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&config.data_directory)
+        .with_context(|| format!("cannot make the data directory {}", config.data_directory.display()))
+}
+
+fn tls(config: &Config) -> anyhow::Result<(Tls, Vec<String>)> {
+    let mut warnings = Vec::new();
+    let mut certificates = Vec::new();
+    for identity in &config.identities {
+        let certificate = HubCertificate::read(&identity.certificate, &identity.key)?;
+        warnings.extend(certificate.warnings(SystemTime::now()).iter().map(|warning| format!("{}: {warning}", identity.certificate.display())));
+        certificates.push(certificate);
+    }
+    let mut roots = if config.system_authorities {
+        let (roots, unreadable) = Roots::system();
+        warnings.extend(unreadable.iter().map(|error| format!("an authority of the system cannot be read: {error}")));
+        roots
+    } else {
+        Roots::none()
+    };
+    for authority in &config.authorities {
+        roots.add_file(authority)?;
+    }
+    Ok((Tls::new(certificates, 0, roots)?, warnings))
+}
+
+fn registry(config: &Config) -> anyhow::Result<Registry> {
+    let community = match config.community {
+        crate::config::Community::Open => interchange_registry::Community::Open,
+        crate::config::Community::Invitation => interchange_registry::Community::Invitation,
+    };
+    let hub = Some(crate::config::HUB_MEMBER.into());
+    Ok(Registry::new(hub, config.links.clone(), config.partnerships.clone(), community)?)
+}

@@ -1,0 +1,161 @@
+//! A test certificate authority, and the right and wrong certificates that tests need.
+
+use std::path::PathBuf;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, OtherNameValue,
+    SanType,
+};
+use time::{Duration, OffsetDateTime};
+
+use crate::processes::Directory;
+
+/// `id-on-xmppAddr`. RFC 6120 §13.7.1.4
+const XMPP_ADDRESS: [u64; 9] = [1, 3, 6, 1, 5, 5, 7, 8, 5];
+
+const LIFETIME: Duration = Duration::days(90);
+
+/// An authority that issues leaves; each test makes its own, so a second one is simply "an authority nobody trusts".
+#[derive(Debug)]
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    certificate: String,
+}
+
+impl Authority {
+    /// Makes a self-signed authority of the given name.
+    pub fn new(name: &str) -> Self {
+        let mut parameters = CertificateParams::default();
+        parameters.distinguished_name.push(DnType::CommonName, name);
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        set_validity(&mut parameters, Duration::DAY);
+        let key = KeyPair::generate().expect("a key can be made");
+        let certificate = parameters.self_signed(&key).expect("an authority can sign itself").pem();
+        Self { issuer: Issuer::new(parameters, key), certificate }
+    }
+
+    /// Its certificate, PEM.
+    pub fn certificate(&self) -> &str {
+        &self.certificate
+    }
+
+    /// Issues one leaf.
+    pub fn issue(&self, leaf: &Leaf) -> Identity {
+        let mut parameters = CertificateParams::default();
+        parameters.distinguished_name.push(DnType::CommonName, leaf.common_name.as_str());
+        parameters.subject_alt_names = leaf.names.clone();
+        parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        parameters.extended_key_usages = leaf.purposes.clone();
+        parameters.use_authority_key_identifier_extension = true;
+        let age = if leaf.expired { LIFETIME * 2 } else { Duration::DAY };
+        set_validity(&mut parameters, age);
+        let key = KeyPair::generate().expect("a key can be made");
+        let certificate = parameters.signed_by(&key, &self.issuer).expect("the authority can sign a leaf");
+        Identity { certificate: certificate.pem(), private_key: key.serialize_pem() }
+    }
+}
+
+/// From `age` ago for the usual lifetime. Without dates rcgen says "until 4096", on which ejabberd 23.01 stumbles: its
+/// certificate store sets a timer for the expiry, crashes, and the server then has no certificate at all.
+fn set_validity(parameters: &mut CertificateParams, age: Duration) {
+    parameters.not_before = OffsetDateTime::now_utc() - age;
+    parameters.not_after = parameters.not_before + LIFETIME;
+}
+
+/// What a leaf certificate shall say.
+#[derive(Clone, Debug)]
+pub struct Leaf {
+    common_name: String,
+    names: Vec<SanType>,
+    purposes: Vec<ExtendedKeyUsagePurpose>,
+    expired: bool,
+}
+
+impl Leaf {
+    /// For an XMPP domain: `dNSName`. See [`Leaf::and_xmpp_address`] for why that is all.
+    pub fn xmpp(domain: &str) -> Self {
+        Self::named(domain, vec![dns_name(domain)])
+    }
+
+    /// For a SIP domain: `dNSName` and `URI:sip:`. RFC 5922 §7.1
+    pub fn sip(domain: &str) -> Self {
+        Self::named(domain, vec![dns_name(domain), uri(&format!("sip:{domain}"))])
+    }
+
+    /// For a host name alone.
+    pub fn host(name: &str) -> Self {
+        Self::named(name, vec![dns_name(name)])
+    }
+
+    fn named(common_name: &str, names: Vec<SanType>) -> Self {
+        Self {
+            common_name: common_name.to_owned(),
+            names,
+            purposes: vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth],
+            expired: false,
+        }
+    }
+
+    /// Adds one more `dNSName`.
+    pub fn and_host(mut self, name: &str) -> Self {
+        self.names.push(dns_name(name));
+        self
+    }
+
+    /// Adds an `id-on-xmppAddr`. ejabberd 23.01 crashes on such a certificate of another server, in both directions:
+    /// the process of the stream dies with `badarg` in `xmpp_stream_pkix:get_cert_domains/1`.
+    pub fn and_xmpp_address(mut self, domain: &str) -> Self {
+        let address = OtherNameValue::Utf8String(domain.to_owned());
+        self.names.push(SanType::OtherName((XMPP_ADDRESS.to_vec(), address)));
+        self
+    }
+
+    /// Without `clientAuth`, as public authorities issue them now.
+    pub fn for_servers_only(mut self) -> Self {
+        self.purposes = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        self
+    }
+
+    /// Valid only in the past.
+    pub fn expired(mut self) -> Self {
+        self.expired = true;
+        self
+    }
+}
+
+fn dns_name(name: &str) -> SanType {
+    SanType::DnsName(name.try_into().expect("a test name is ASCII"))
+}
+
+fn uri(uri: &str) -> SanType {
+    SanType::URI(uri.try_into().expect("a test URI is ASCII"))
+}
+
+/// A certificate with its private key, both PEM.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The leaf; its authority is not included.
+    pub certificate: String,
+    /// PKCS #8.
+    pub private_key: String,
+}
+
+/// Where an [`Identity`] was written.
+#[derive(Clone, Debug)]
+pub struct IdentityFiles {
+    /// The leaf.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub private_key: PathBuf,
+}
+
+impl Identity {
+    /// Writes `NAME.pem` and `NAME.key`.
+    pub fn write(&self, directory: &Directory, name: &str) -> IdentityFiles {
+        IdentityFiles {
+            certificate: directory.write(&format!("{name}.pem"), &self.certificate),
+            private_key: directory.write(&format!("{name}.key"), &self.private_key),
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The hub itself: the built binary `interchange`, with a configuration of the test's.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::certificates::{Authority, Identity, Leaf};
+use crate::ports::ReservedPort;
+use crate::processes::{Directory, Program, Usage};
+
+const LISTENS_WITHIN: Duration = Duration::from_secs(20);
+
+/// The hub's own domain in every test; its Echo user is `echo@hub.example`.
+pub const HUB_DOMAIN: &str = "hub.example";
+
+/// One link in the hub's configuration.
+#[derive(Clone, Debug)]
+pub struct LinkSettings {
+    /// The member's id, and the link's.
+    pub id: String,
+    /// `xmpp` or `sip`.
+    pub platform: &'static str,
+    /// The member's domain.
+    pub domain: String,
+    /// The inside of the TOML table `settings`.
+    pub settings: String,
+}
+
+impl LinkSettings {
+    /// An XMPP server at a port of 127.0.0.1, which proves itself by its certificate.
+    pub fn xmpp(id: &str, domain: &str, port: u16) -> Self {
+        let settings = format!("host = \"127.0.0.1\", port = {port}");
+        Self { id: id.to_owned(), platform: "xmpp", domain: domain.to_owned(), settings }
+    }
+
+    /// A SIP proxy at a TLS port of 127.0.0.1.
+    pub fn sip(id: &str, domain: &str, port: u16) -> Self {
+        let settings = format!("host = \"127.0.0.1\", port = {port}");
+        Self { id: id.to_owned(), platform: "sip", domain: domain.to_owned(), settings }
+    }
+
+    /// Adds to its settings, for example `authentication = ["dialback"]`.
+    pub fn with(mut self, setting: &str) -> Self {
+        write!(self.settings, ", {setting}").expect("a string takes all");
+        self
+    }
+}
+
+/// The files of a hub, which outlive its process: a hub that was killed starts again on them.
+#[derive(Debug)]
+pub struct HubFiles {
+    directory: Directory,
+    /// Where it listens for XMPP servers.
+    pub xmpp: ReservedPort,
+    /// Where it listens for SIP proxies, TLS.
+    pub sip: ReservedPort,
+    authority: String,
+    identities: Vec<Identity>,
+    settings: String,
+}
+
+impl HubFiles {
+    /// A hub that shows certificates of `authority`, trusts it, and has no member yet.
+    pub fn new(authority: &Authority) -> Self {
+        Self {
+            directory: Directory::new("hub-files"),
+            xmpp: ReservedPort::any(),
+            sip: ReservedPort::any(),
+            authority: authority.certificate().to_owned(),
+            identities: vec![authority.issue(&Leaf::sip(HUB_DOMAIN))],
+            settings: String::new(),
+        }
+    }
+
+    /// Writes the configuration of an open community with these links. The hub shows each domain a certificate for it.
+    pub fn configure(&mut self, authority: &Authority, links: &[LinkSettings]) {
+        for link in links {
+            self.identities.push(authority.issue(&Leaf::xmpp(&link.domain)));
+            write!(
+                self.settings,
+                "\n[[member]]\nid = \"{id}\"\n\n[[link]]\nid = \"{id}\"\nmember = \"{id}\"\nplatform = \"{}\"\ndomains = [\"{}\"]\nsettings = {{ {} }}\n",
+                link.platform,
+                link.domain,
+                link.settings,
+                id = link.id,
+            )
+            .expect("a string takes all");
+        }
+        let authority = self.directory.write("ca.pem", &self.authority);
+        let mut file = format!(
+            "[hub]\ndomain = \"{HUB_DOMAIN}\"\ndata_directory = \"data\"\ncommunity = \"open\"\nlog = \"json\"\n\n\
+             [network]\nallow_targets = [\"127.0.0.0/8\"]\n\n\
+             [tls]\nauthorities = [\"{}\"]\nsystem_authorities = false\n",
+            authority.display()
+        );
+        for (number, identity) in self.identities.iter().enumerate() {
+            let files = identity.write(&self.directory, &format!("identity{number}"));
+            write!(
+                file,
+                "\n[[tls.identity]]\ncertificate = \"{}\"\nkey = \"{}\"\n",
+                files.certificate.display(),
+                files.private_key.display()
+            )
+            .expect("a string takes all");
+        }
+        for (platform, port, transport) in [("xmpp", &self.xmpp, "tcp")] {
+            write!(
+                file,
+                "\n[[listener]]\nplatform = \"{platform}\"\naddress = \"127.0.0.1:{}\"\ntransport = \"{transport}\"\n",
+                port.number()
+            )
+            .expect("a string takes all");
+        }
+        file.push_str(&self.settings);
+        self.directory.write("hub.toml", &file);
+    }
+
+    /// The configuration file.
+    pub fn configuration(&self) -> PathBuf {
+        self.directory.path().join("hub.toml")
+    }
+
+    /// Starts the hub and waits until it listens.
+    #[track_caller]
+    pub fn start(&self) -> Hub {
+        self.start_with(&[])
+    }
+
+    /// As [`HubFiles::start`], with these variables in its environment.
+    #[track_caller]
+    pub fn start_with(&self, environment: &[(&str, &str)]) -> Hub {
+        let mut command = Command::new(binary());
+        command.arg("serve").arg("--config").arg(self.configuration()).envs(environment.iter().copied());
+        let mut program = Program::start(Directory::new("hub"), command);
+        program.wait_for_listeners(&[self.xmpp.address()], LISTENS_WITHIN);
+        Hub { program }
+    }
+}
+
+/// A running hub. Dropping it is a SIGKILL.
+#[derive(Debug)]
+pub struct Hub {
+    program: Program,
+}
+
+impl Hub {
+    /// Its log so far: one JSON object a line.
+    pub fn log(&self) -> String {
+        self.program.output()
+    }
+
+    /// Waits until a line of the log holds all of these texts.
+    #[track_caller]
+    pub fn wait_for_line(&mut self, texts: &[&str], within: Duration) {
+        let output = self.program.output_path().to_owned();
+        self.program.wait_until(&format!("its log has a line with {texts:?}"), within, || {
+            std::fs::read_to_string(&output).is_ok_and(|log| log.lines().any(|line| texts.iter().all(|text| line.contains(text))))
+        });
+    }
+
+    /// What it has used.
+    pub fn usage(&self) -> Usage {
+        self.program.usage()
+    }
+}
+
+/// The binary that was built with the same profile as the running test or benchmark.
+///
+/// # Panics
+/// When it is not there: `cargo build --package interchange-hub` makes it, and `make test` does so first.
+#[track_caller]
+pub fn binary() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows where it is");
+    let profile = test.parent().and_then(Path::parent).expect("tests are in target/PROFILE/deps");
+    let binary = profile.join("interchange");
+    assert!(binary.exists(), "{} is not there: run `cargo build --package interchange-hub` first", binary.display());
+    binary
+}

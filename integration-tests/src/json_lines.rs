@@ -1,0 +1,108 @@
+//! Client programs that are driven by JSON lines: commands on their standard input, events on their standard output.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{ChildStdin, Command};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::processes::{Directory, Program};
+
+/// Debian's own Python: another one earlier in PATH has none of Debian's modules.
+const PYTHON: &str = "/usr/bin/python3";
+
+/// A running client program.
+pub(crate) struct JsonLinesClient {
+    name: String,
+    commands: ChildStdin,
+    events: Receiver<Value>,
+    waiting: VecDeque<Value>,
+    _program: Program,
+}
+
+impl JsonLinesClient {
+    /// Starts a script of `integration-tests/clients`; `name` says whose client it is.
+    pub(crate) fn start(script: &str, name: &str, arguments: &[String]) -> Self {
+        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("clients").join(script);
+        let directory = Directory::new("client");
+        let mut command = Command::new(PYTHON);
+        command.arg(script).args(arguments).env("PYTHONDONTWRITEBYTECODE", "1");
+        // A killed script cannot tidy up after itself.
+        command.env("TMPDIR", directory.path()).current_dir(directory.path());
+        let (program, commands, output) = Program::start_conversation(directory, command);
+        let (sender, events) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                let event = serde_json::from_str(&line).unwrap_or(Value::String(line));
+                if sender.send(event).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { name: name.to_owned(), commands, events, waiting: VecDeque::new(), _program: program }
+    }
+
+    /// Sends one command.
+    #[track_caller]
+    pub(crate) fn command(&mut self, command: &Value) {
+        let mut line = command.to_string();
+        line.push('\n');
+        if let Err(error) = self.commands.write_all(line.as_bytes()) {
+            panic!("the client of {} takes no command: {error}", self.name);
+        }
+    }
+
+    /// The first event, old or new, that `wanted` accepts; the others stay for later.
+    #[track_caller]
+    pub(crate) fn expect(&mut self, what: &str, within: Duration, wanted: impl Fn(&Value) -> bool) -> Value {
+        if let Some(index) = self.waiting.iter().position(&wanted) {
+            return self.waiting.remove(index).expect("the index was just found");
+        }
+        let deadline = Instant::now() + within;
+        loop {
+            match self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(event) if wanted(&event) => return event,
+                Ok(event) => self.waiting.push_back(event),
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("{} saw no {what} within {within:?}; it saw: {:?}", self.name, self.waiting)
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    panic!("the client of {} ended before {what}; it saw: {:?}", self.name, self.waiting)
+                }
+            }
+        }
+    }
+
+    /// Panics when an event that `unwanted` accepts has come or comes while this waits.
+    #[track_caller]
+    pub(crate) fn expect_none(&mut self, what: &str, during: Duration, unwanted: impl Fn(&Value) -> bool) {
+        let deadline = Instant::now() + during;
+        while let Ok(event) = self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            self.waiting.push_back(event);
+        }
+        if let Some(event) = self.waiting.iter().find(|event| unwanted(event)) {
+            panic!("{} saw an unexpected {what}: {event}", self.name);
+        }
+    }
+}
+
+impl fmt::Debug for JsonLinesClient {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("JsonLinesClient").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A text field of an event; absent and null are empty.
+pub(crate) fn text(event: &Value, field: &str) -> String {
+    event[field].as_str().unwrap_or_default().to_owned()
+}
+
+/// Whether an event is of this kind.
+pub(crate) fn is(event: &Value, kind: &str) -> bool {
+    event["event"] == kind
+}

@@ -1,0 +1,139 @@
+//! Load over XMPP: raw client streams in plain TCP, which cost little beside the servers they drive.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use memchr::memmem;
+
+use super::stamp::{Scanner, Template, body, number_place};
+use super::{LoadSender, Tally, nanoseconds_now};
+use crate::xmpp_server::{PASSWORD, XmppServer};
+
+const READ_BYTES: usize = 64 * 1024;
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+
+/// A bound client stream.
+struct ClientStream {
+    socket: TcpStream,
+}
+
+impl ClientStream {
+    fn login(server: &XmppServer, user: &str) -> Self {
+        let socket = TcpStream::connect(server.client_address()).expect("the server listens");
+        socket.set_nodelay(true).expect("an open socket takes options");
+        socket.set_read_timeout(Some(ANSWER_WITHIN)).expect("an open socket takes options");
+        let mut stream = Self { socket };
+        let header = format!(
+            "<stream:stream to='{}' version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>",
+            server.domain()
+        );
+        let credentials = STANDARD.encode(format!("\0{user}\0{PASSWORD}"));
+        stream.ask(&header, "</stream:features>");
+        stream.ask(&format!("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{credentials}</auth>"), "<success");
+        stream.ask(&header, "</stream:features>");
+        stream.ask(
+            "<iq type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>load</resource></bind></iq>",
+            "</iq>",
+        );
+        stream.ask("<presence/>", "<presence");
+        stream.socket.set_read_timeout(None).expect("an open socket takes options");
+        stream
+    }
+
+    /// Writes something and reads up to the answer. Nothing else arrives at this point of a stream.
+    fn ask(&mut self, text: &str, answer: &str) {
+        self.socket.write_all(text.as_bytes()).expect("the server takes what a client writes");
+        let mut received = Vec::new();
+        let mut chunk = vec![0; READ_BYTES];
+        while memmem::find(&received, answer.as_bytes()).is_none() {
+            let count = self.socket.read(&mut chunk).expect("the server answers in time");
+            let seen = String::from_utf8_lossy(&received);
+            assert!(count > 0, "the server closed before {answer}: {seen}");
+            assert!(!seen.contains("<failure"), "the server refused: {seen}");
+            received.extend_from_slice(&chunk[..count]);
+        }
+    }
+}
+
+/// A client that writes load messages.
+#[derive(Debug)]
+pub struct XmppSender {
+    socket: TcpStream,
+    template: Template,
+    buffer: Vec<u8>,
+    errors: Arc<AtomicU64>,
+}
+
+impl XmppSender {
+    /// Logs `user` in; messages will go to `to` with bodies of this many bytes.
+    pub fn login(server: &XmppServer, user: &str, to: &str, body_bytes: usize) -> Self {
+        let stream = ClientStream::login(server, user);
+        let stanza =
+            format!("<message to='{to}' type='chat' id='load{}'><body>{}</body></message>", number_place(), body(body_bytes));
+        let errors = Arc::new(AtomicU64::new(0));
+        let (mut socket, count) = (stream.socket.try_clone().expect("a socket clones"), errors.clone());
+        thread::spawn(move || {
+            let mut chunk = vec![0; READ_BYTES];
+            while let Ok(bytes @ 1..) = socket.read(&mut chunk) {
+                let found = memmem::find_iter(&chunk[..bytes], "<error").count();
+                count.fetch_add(found as u64, Ordering::Relaxed);
+            }
+        });
+        Self { socket: stream.socket, template: Template::new(stanza), buffer: Vec::new(), errors }
+    }
+
+    /// How many error stanzas have come back, more or less: one that is cut between two reads may be missed.
+    pub fn errors(&self) -> u64 {
+        self.errors.load(Ordering::Relaxed)
+    }
+}
+
+impl LoadSender for XmppSender {
+    fn send(&mut self, first: u64, count: u64) {
+        self.buffer.clear();
+        self.template.render(first, count, nanoseconds_now(), &mut self.buffer);
+        self.socket.write_all(&self.buffer).expect("the server takes what a client writes");
+    }
+}
+
+impl Drop for XmppSender {
+    fn drop(&mut self) {
+        // Ends the reading thread; the server may have closed already.
+        let _ = self.socket.shutdown(Shutdown::Both);
+    }
+}
+
+/// A client that counts load messages.
+#[derive(Debug)]
+pub struct XmppReceiver {
+    socket: TcpStream,
+}
+
+impl XmppReceiver {
+    /// Logs `user` in and enters what arrives into `tally`.
+    pub fn login(server: &XmppServer, user: &str, tally: &Tally) -> Self {
+        let stream = ClientStream::login(server, user);
+        let (mut socket, tally) = (stream.socket.try_clone().expect("a socket clones"), tally.clone());
+        thread::spawn(move || {
+            let mut scanner = Scanner::default();
+            let mut chunk = vec![0; READ_BYTES];
+            while let Ok(bytes @ 1..) = socket.read(&mut chunk) {
+                tally.record(&scanner.feed(&chunk[..bytes]));
+            }
+        });
+        Self { socket: stream.socket }
+    }
+}
+
+impl Drop for XmppReceiver {
+    fn drop(&mut self) {
+        // Ends the reading thread; the server may have closed already.
+        let _ = self.socket.shutdown(Shutdown::Both);
+    }
+}

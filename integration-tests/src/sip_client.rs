@@ -1,0 +1,91 @@
+//! A real SIP user agent: the Linphone stack, in a process of its own.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::json_lines::{JsonLinesClient, is, text};
+use crate::kamailio::Kamailio;
+
+const REGISTERED_WITHIN: Duration = Duration::from_secs(20);
+
+/// How a user agent reaches its proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Datagrams.
+    Udp,
+    /// A stream.
+    Tcp,
+}
+
+/// A message as the user agent showed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SipMessage {
+    /// The sender's URI.
+    pub from: String,
+    /// The type of the body, without parameters.
+    pub content_type: String,
+    /// The text.
+    pub body: String,
+}
+
+/// A registered user agent.
+#[derive(Debug)]
+pub struct SipClient {
+    uri: String,
+    client: JsonLinesClient,
+}
+
+impl SipClient {
+    /// Registers `user` at `proxy` and waits until it is accepted.
+    #[track_caller]
+    pub fn register(proxy: &Kamailio, user: &str, transport: Transport) -> Self {
+        let arguments = [
+            "--address".to_owned(),
+            format!("{user}@{}", proxy.domain()),
+            "--proxy".to_owned(),
+            proxy.phone_address().to_string(),
+            "--transport".to_owned(),
+            match transport {
+                Transport::Udp => "udp".to_owned(),
+                Transport::Tcp => "tcp".to_owned(),
+            },
+        ];
+        let uri = proxy.uri_of(user);
+        let mut client = JsonLinesClient::start("sip_client.py", &uri, &arguments);
+        client.expect("registration", REGISTERED_WITHIN, |event| is(event, "online"));
+        Self { uri, client }
+    }
+
+    /// Its address of record.
+    pub fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    /// Sends a message; `id` is only to recognise the answer.
+    #[track_caller]
+    pub fn send(&mut self, to: &str, id: &str, body: &str) {
+        self.client.command(&json!({ "op": "send", "to": to, "id": id, "body": body }));
+    }
+
+    /// The next message.
+    #[track_caller]
+    pub fn expect_message(&mut self, within: Duration) -> SipMessage {
+        let event = self.client.expect("message", within, |event| is(event, "message"));
+        SipMessage { from: text(&event, "from"), content_type: text(&event, "content_type"), body: text(&event, "body") }
+    }
+
+    /// The final answer to the message that was sent with this id: 200 for any success, 0 when none came.
+    #[track_caller]
+    pub fn expect_answer(&mut self, id: &str, within: Duration) -> u64 {
+        let what = format!("answer to {id}");
+        let event = self.client.expect(&what, within, |event| is(event, "sent") && event["id"] == id);
+        event["code"].as_u64().expect("the script reports a number")
+    }
+
+    /// Panics when a message comes while this waits.
+    #[track_caller]
+    pub fn expect_no_message(&mut self, during: Duration) {
+        self.client.expect_none("message", during, |event| is(event, "message"));
+    }
+}

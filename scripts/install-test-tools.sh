@@ -1,0 +1,59 @@
+#!/bin/sh
+# Installs, on Debian 12, every program that the integration tests and benches start: the one list of them.
+# Does nothing, quickly, when all are there. Needs root or sudo only when something is missing.
+#
+# The tests start these programs themselves, on ports of their own. So this script sees to it that none of them is
+# started or enabled as a system service: a freshly installed server would otherwise take the standard ports.
+set -eu
+
+packages="
+    prosody lua-unbound
+    ejabberd
+    kamailio kamailio-tls-modules
+    dnsmasq-base
+    sip-tester
+    python3 python3-slixmpp
+    liblinphone10 linphone-common
+"
+services="prosody.service ejabberd.service kamailio.service epmd.socket epmd.service"
+
+missing=""
+for package in $packages; do
+    status=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null || true)
+    [ "$status" = installed ] || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+echo "installing for the integration tests:$missing"
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# Services that were here before are the owner's, and stay as they are.
+new_services=""
+for service in $services; do
+    [ -e "/lib/systemd/system/$service" ] || new_services="$new_services $service"
+done
+
+# While packages are set up, invoke-rc.d and deb-systemd-invoke ask this file, and are told to start nothing.
+policy=/usr/sbin/policy-rc.d
+kept=$policy.before-test-tools
+restore_policy() {
+    as_root rm -f "$policy"
+    if [ -e "$kept" ]; then as_root mv "$kept" "$policy"; fi
+}
+if [ -e "$policy" ] && [ ! -e "$kept" ]; then as_root mv "$policy" "$kept"; fi
+trap restore_policy EXIT
+trap 'exit 1' HUP INT TERM
+printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+as_root chmod 755 "$policy"
+
+as_root apt-get update
+# shellcheck disable=SC2086 # a list of words
+as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing
+
+# What was set up is enabled for the next boot. Its links are all that says so, with and without a running systemd.
+for service in $new_services; do
+    as_root find /etc/systemd/system -type l -path "*.wants/$service" -delete
+done
