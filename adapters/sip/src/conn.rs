@@ -89,10 +89,10 @@ fn limits(stranger: bool) -> Limits {
 }
 
 impl Sip {
-    pub(crate) fn opened(&mut self, now: Now, conn: ConnId, via: Via, out: &mut Vec<Output>) {
+    pub(crate) fn opened(&mut self, now: Now, conn: ConnId, via: Via) {
         let dialled_for = self.dials.get(&conn).copied();
         if self.stopped || (conn.is_dialled() && dialled_for.is_none()) {
-            out.push(Output::Close { conn, why: CloseReason::Shutdown });
+            self.out.push(Output::Close { conn, why: CloseReason::Shutdown });
             return;
         }
         let fresh = Conn {
@@ -119,21 +119,21 @@ impl Sip {
                 }
                 None => TlsRole::Server { identity: Identity::Default, alpn: &[] },
             };
-            out.push(Output::StartTls { conn, role });
+            self.out.push(Output::StartTls { conn, role });
         } else {
-            self.ready(now, conn, out);
+            self.ready(now, conn);
         }
     }
 
-    pub(crate) fn secured(&mut self, now: Now, conn: ConnId, peer: TlsPeer, out: &mut Vec<Output>) {
+    pub(crate) fn secured(&mut self, now: Now, conn: ConnId, peer: TlsPeer) {
         if let Some(known) = self.conns.get_mut(&conn) {
             known.tls = Some(peer);
-            self.ready(now, conn, out);
+            self.ready(now, conn);
         }
     }
 
     /// The connection can be judged, and used.
-    fn ready(&mut self, now: Now, conn: ConnId, out: &mut Vec<Output>) {
+    fn ready(&mut self, now: Now, conn: ConnId) {
         self.judge(conn);
         let Some(known) = self.conns.get_mut(&conn) else { return };
         known.decoder = known.is_stream().then(|| StreamDecoder::new(limits(known.links.is_empty())));
@@ -144,10 +144,10 @@ impl Sip {
         }
         self.arm_conn(conn);
         match dialled_for {
-            Some(number) => self.dialled(now, number, conn, out),
+            Some(number) => self.dialled(now, number, conn),
             None => {
                 for number in links {
-                    self.consider(now, number, conn, out);
+                    self.consider(now, number, conn);
                 }
             }
         }
@@ -177,32 +177,32 @@ impl Sip {
         }
     }
 
-    pub(crate) fn received(&mut self, now: Now, conn: ConnId, bytes: Bytes, out: &mut Vec<Output>) {
+    pub(crate) fn received(&mut self, now: Now, conn: ConnId, bytes: Bytes) {
         let Some(known) = self.conns.get_mut(&conn) else { return };
         match &mut known.decoder {
             Some(decoder) => {
                 decoder.push(&bytes);
-                self.read(now, conn, out);
+                self.read(now, conn);
             }
             None if known.is_stream() => {}
-            None => self.datagram(now, conn, bytes, out),
+            None => self.datagram(now, conn, bytes),
         }
     }
 
     /// Takes what is whole from a stream.
-    fn read(&mut self, now: Now, conn: ConnId, out: &mut Vec<Output>) {
+    fn read(&mut self, now: Now, conn: ConnId) {
         let mut finished = false;
         while let Some(known) = self.conns.get_mut(&conn)
             && let Some(event) = known.decoder.as_mut().and_then(StreamDecoder::next_event)
         {
             finished = true;
             match event {
-                StreamEvent::Message(message) => self.message(now, conn, message, out),
+                StreamEvent::Message(message) => self.message(now, conn, message),
                 StreamEvent::Ping => {
                     // RFC 5626 §4.4.1
                     if known.last_pong.is_none_or(|last| now.instant >= last + PONG_PAUSE) {
                         known.last_pong = Some(now.instant);
-                        out.push(Output::Send { conn, bytes: Bytes::from_static(b"\r\n") });
+                        self.out.push(Output::Send { conn, bytes: Bytes::from_static(b"\r\n") });
                     }
                 }
                 StreamEvent::Pong => {
@@ -213,7 +213,7 @@ impl Sip {
                 }
                 StreamEvent::Rejected(rejected) => {
                     let lost = rejected.framing_lost;
-                    self.rejected(conn, &rejected, out);
+                    self.rejected(conn, &rejected);
                     if lost {
                         self.close(now, conn, CloseReason::Malformed, "the peer sent what is no SIP");
                     }
@@ -226,7 +226,7 @@ impl Sip {
         self.arm_conn(conn);
     }
 
-    fn datagram(&mut self, now: Now, conn: ConnId, bytes: Bytes, out: &mut Vec<Output>) {
+    fn datagram(&mut self, now: Now, conn: ConnId, bytes: Bytes) {
         let Some(known) = self.conns.get(&conn) else { return };
         // Abuse case 27: who is not known by address gets no answer at all. Keep-alives get none either (RFC 5626 §3.5.1
         // wants STUN on UDP).
@@ -234,26 +234,26 @@ impl Sip {
             return;
         }
         match decode_datagram(bytes, &limits(false)) {
-            Ok(message) => self.message(now, conn, message, out),
-            Err(rejected) => self.rejected(conn, &rejected, out),
+            Ok(message) => self.message(now, conn, message),
+            Err(rejected) => self.rejected(conn, &rejected),
         }
     }
 
-    fn message(&mut self, now: Now, conn: ConnId, message: Message, out: &mut Vec<Output>) {
+    fn message(&mut self, now: Now, conn: ConnId, message: Message) {
         let Some(known) = self.conns.get(&conn) else { return };
         if known.is_stranger() {
             if let Message::Request(request) = &message {
-                self.stranger(now, conn, request, out);
+                self.stranger(now, conn, request);
             }
             return;
         }
         let flow = known.flow(conn);
         self.layer.receive(now.instant, flow, message, &mut self.actions);
-        self.run(now, out);
+        self.run(now);
     }
 
     /// A request on a connection that is nobody's: 403 before anything else, so that nobody learns which users exist.
-    fn stranger(&mut self, now: Now, conn: ConnId, request: &Request, out: &mut Vec<Output>) {
+    fn stranger(&mut self, now: Now, conn: ConnId, request: &Request) {
         if *request.method() == Method::Ack {
             return;
         }
@@ -262,7 +262,7 @@ impl Sip {
         known.strikes += 1;
         tracing::warn!(%conn, peer = %known.via.peer(), method = %request.method(), "a SIP request that belongs to no link is refused");
         if let Ok(response) = Response::to_request(request, 403, Some(&tag), Some(known.via.peer())) {
-            out.push(Output::Send { conn, bytes: response.encode() });
+            self.out.push(Output::Send { conn, bytes: response.encode() });
         }
         if known.strikes >= STRANGER_REQUESTS {
             self.close(now, conn, CloseReason::Refused, "the peer belongs to no link");
@@ -270,12 +270,12 @@ impl Sip {
     }
 
     /// A message that cannot be acted upon; answered where that makes sense.
-    fn rejected(&mut self, conn: ConnId, rejected: &Rejected, out: &mut Vec<Output>) {
+    fn rejected(&mut self, conn: ConnId, rejected: &Rejected) {
         let tag = self.layer.new_tag();
         let source: Option<SocketAddr> = self.conns.get(&conn).map(|known| known.via.peer());
         tracing::debug!(%conn, fault = %rejected, "a SIP message that cannot be understood");
         if let Some(bytes) = rejected.to_response(&tag, source) {
-            out.push(Output::Send { conn, bytes });
+            self.out.push(Output::Send { conn, bytes });
         }
     }
 

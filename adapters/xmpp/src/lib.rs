@@ -168,12 +168,13 @@ impl Xmpp {
             }
             Down::Submitted { token, result } => {
                 let Some(submission) = self.core.submissions.remove(&token) else { return };
+                // The error first: answers that waited behind this message must not come before it.
+                if let Err(why) = result {
+                    tell_sender(now, &mut self.core, sink, &submission.envelope, why);
+                }
                 if let Some(stream) = self.inbound.get_mut(&submission.conn) {
                     stream.submitted(now, &mut self.core, sink, &submission, result);
                     stream.read(now, &mut self.core, sink, &mut self.document);
-                }
-                if let Err(why) = result {
-                    tell_sender(now, &mut self.core, sink, &submission.envelope, why);
                 }
             }
             Down::Deliver { link, delivery, envelope } => self.core.deliver(now, sink, &link, delivery, envelope),

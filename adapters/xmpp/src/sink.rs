@@ -33,6 +33,12 @@ impl<'a> Sink<'a> {
         self.out.push(Output::Broker(up));
     }
 
+    /// Tells the operator one sentence about a connection; remote words in it are escaped by who gives them.
+    pub(crate) fn note(&mut self, conn: ConnId, text: &str) {
+        let text = text.chars().take(300).collect();
+        self.out.push(Output::Note { conn, text });
+    }
+
     /// Closes a connection, after what was written to it.
     pub(crate) fn close(&mut self, conn: ConnId, why: CloseReason) {
         self.push(Output::Close { conn, why });

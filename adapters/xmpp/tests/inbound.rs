@@ -83,6 +83,7 @@ fn test_3_case_9_an_expired_certificate_is_refused_with_the_reason() {
     let expired = certificate(&["a.example"], Err(ChainFault::Expired));
     let (conn, heard) = hub.encrypted("a.example", "b.example", expired);
     assert!(heard.contains("<not-authorized") && heard.contains("it has expired"), "{heard}");
+    assert!(matches!(&hub.notes[..], [note] if note.contains("a.example") && note.contains("it has expired")), "{:?}", hub.notes);
     assert_eq!(hub.closed(conn), Some(CloseReason::Refused));
 }
 

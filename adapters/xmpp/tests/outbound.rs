@@ -346,6 +346,7 @@ fn a_peer_that_refuses_our_domain_refuses_its_messages_and_the_link_stays_up() {
         }
         assert_eq!(hub.settled(), [(1, Outcome::Refused(Refusal::PeerRefused))], "{features} {answer}");
         assert_eq!(hub.health("acme"), None);
+        assert!(matches!(&hub.notes[..], [note] if note.starts_with("a.example does not take b.example: ")), "{:?}", hub.notes);
         // For a minute the peer is left alone about this domain, not about others.
         hub.deliver("acme", 2, numbered(2));
         assert_eq!(hub.settled(), [(2, Outcome::Refused(Refusal::PeerRefused))]);

@@ -1,13 +1,17 @@
-//! Members, domains, links and partnerships: an immutable snapshot, and the routing decision.
+//! Who is linked, and who may write to whom: an immutable snapshot, and the routing decision.
+//!
+//! A [`Registry`] is built whole from plain data, checked, and never changed: whoever holds one decides by the same
+//! rules from beginning to end of what it is doing, without a lock. A change is a new one. Where the data comes from, and
+//! how readers learn of a new snapshot, is not known here.
 
 mod route;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use interchange_model::{Domain, Link, LinkId, MemberId, PlatformName};
 
-/// Who may write to whom without a partnership.
+/// Who may write to whom when nothing else is agreed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Community {
     /// Two members exchange messages once they have a partnership.
@@ -17,90 +21,181 @@ pub enum Community {
     Open,
 }
 
-/// Everything that routing knows: immutable, shared, replaced as a whole.
-#[derive(Debug, Clone, Default)]
-pub struct Registry {
-    links: HashMap<LinkId, Arc<Link>>,
-    domains: HashMap<Domain, Arc<Link>>,
-    partnerships: HashSet<(MemberId, MemberId)>,
-    community: Community,
-    /// The hub's own member: everybody's partner.
-    hub: Option<MemberId>,
-    hosted: Arc<HashSet<Domain>>,
+/// The plain data of a registry.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parts {
+    /// The hub's own domain: the Echo user lives there, and every member may write to it and hears from it.
+    pub hub: Domain,
+    /// Every member, the hub's own included.
+    pub members: Vec<MemberId>,
+    /// Every link; the one that serves the hub's own domain included, if there is one.
+    pub links: Vec<Link>,
+    /// Pairs of members that have agreed to exchange messages, in either order.
+    pub partnerships: Vec<(MemberId, MemberId)>,
+    /// What holds for pairs that have no partnership.
+    pub community: Community,
 }
 
-/// Why members and links do not make a registry.
+/// What is wrong with the data; each names what it found, so that a loader can point at its place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RegistryError {
-    /// Two links of one name.
+    /// Two members with one id.
+    #[error("there are two members `{0}`")]
+    MemberTwice(MemberId),
+    /// Two links with one id.
     #[error("there are two links `{0}`")]
-    DuplicateLink(LinkId),
-    /// A domain of two links.
-    #[error("`{domain}` belongs to link `{first}` and to link `{second}`")]
-    DuplicateDomain {
+    LinkTwice(LinkId),
+    /// A link of nobody.
+    #[error("link `{link}` belongs to `{member}`, and there is no such member")]
+    LinkOfUnknownMember {
+        /// The link.
+        link: LinkId,
+        /// Its member, who is not there.
+        member: MemberId,
+    },
+    /// A domain belongs to exactly one link.
+    #[error("domain `{domain}` belongs to link `{first}` and also to link `{second}`")]
+    DomainTwice {
         /// The domain.
         domain: Domain,
-        /// One.
+        /// The link that came first.
         first: LinkId,
-        /// The other.
+        /// The other; the same where one link lists it twice.
         second: LinkId,
     },
+    /// A link without domains can neither send nor receive.
+    #[error("link `{0}` serves no domain")]
+    NoDomain(LinkId),
+    /// A partnership with somebody who is not there.
+    #[error("the partnership of `{first}` and `{second}` names `{unknown}`, and there is no such member")]
+    PartnershipOfUnknownMember {
+        /// As given.
+        first: MemberId,
+        /// As given.
+        second: MemberId,
+        /// The one of them who is not there.
+        unknown: MemberId,
+    },
+    /// A partnership of a member with itself.
+    #[error("member `{0}` has a partnership with itself")]
+    PartnershipWithItself(MemberId),
+    /// A pace that lets nothing through, or doubles too much after a fault.
+    #[error("link `{0}` may have 1 to 1,000 messages in flight")]
+    Pace(LinkId),
+}
+
+/// Members, domains, links and partnerships at one moment. Look-ups cost the same for ten domains and for ten thousand.
+#[derive(Debug)]
+pub struct Registry {
+    hub: Domain,
+    links: Vec<Link>,
+    by_id: HashMap<LinkId, usize>,
+    by_domain: HashMap<Domain, usize>,
+    by_platform: BTreeMap<PlatformName, Arc<[Link]>>,
+    hosted: Arc<HashSet<Domain>>,
+    /// For each of `links`, its member as a number.
+    member_of: Vec<u32>,
+    /// The smaller number first.
+    partners: HashSet<(u32, u32)>,
+    community: Community,
 }
 
 impl Registry {
-    /// Puts a snapshot together. `hub` is the member that owns the Echo user: it is everybody's partner.
+    /// Builds a snapshot.
     ///
     /// # Errors
-    /// [`RegistryError`], when a link's name or a domain is there twice.
-    pub fn new(
-        hub: Option<MemberId>,
-        links: Vec<Link>,
-        partnerships: Vec<(MemberId, MemberId)>,
-        community: Community,
-    ) -> Result<Self, RegistryError> {
-        let mut registry = Self { community, hub, ..Self::default() };
-        for link in links {
-            let link = Arc::new(link);
-            if registry.links.insert(link.id.clone(), Arc::clone(&link)).is_some() {
-                return Err(RegistryError::DuplicateLink(link.id.clone()));
+    /// The first [`RegistryError`] found.
+    pub fn new(parts: Parts) -> Result<Self, RegistryError> {
+        let mut numbers = HashMap::new();
+        for (number, member) in (0..).zip(&parts.members) {
+            if numbers.insert(member, number).is_some() {
+                return Err(RegistryError::MemberTwice(member.clone()));
+            }
+        }
+
+        let mut by_id = HashMap::new();
+        let mut by_domain: HashMap<Domain, usize> = HashMap::new();
+        let mut member_of = Vec::new();
+        for (index, link) in parts.links.iter().enumerate() {
+            if by_id.insert(link.id.clone(), index).is_some() {
+                return Err(RegistryError::LinkTwice(link.id.clone()));
+            }
+            let Some(number) = numbers.get(&link.member) else {
+                return Err(RegistryError::LinkOfUnknownMember { link: link.id.clone(), member: link.member.clone() });
+            };
+            member_of.push(*number);
+            if link.domains.is_empty() {
+                return Err(RegistryError::NoDomain(link.id.clone()));
+            }
+            if !(1..=1000).contains(&link.pace.in_flight) {
+                return Err(RegistryError::Pace(link.id.clone()));
             }
             for domain in &link.domains {
-                if let Some(first) = registry.domains.insert(domain.clone(), Arc::clone(&link)) {
-                    return Err(RegistryError::DuplicateDomain {
-                        domain: domain.clone(),
-                        first: first.id.clone(),
-                        second: link.id.clone(),
-                    });
+                if let Some(first) = by_domain.insert(domain.clone(), index) {
+                    let first = parts.links[first].id.clone();
+                    return Err(RegistryError::DomainTwice { domain: domain.clone(), first, second: link.id.clone() });
                 }
             }
         }
-        registry.hosted = Arc::new(registry.domains.keys().cloned().collect());
-        registry.partnerships = partnerships.into_iter().flat_map(|(a, b)| [(a.clone(), b.clone()), (b, a)]).collect();
-        Ok(registry)
+
+        let mut partners = HashSet::new();
+        for (first, second) in &parts.partnerships {
+            let number = |member: &MemberId| {
+                numbers.get(member).copied().ok_or_else(|| RegistryError::PartnershipOfUnknownMember {
+                    first: first.clone(),
+                    second: second.clone(),
+                    unknown: member.clone(),
+                })
+            };
+            let pair = (number(first)?, number(second)?);
+            if pair.0 == pair.1 {
+                return Err(RegistryError::PartnershipWithItself(first.clone()));
+            }
+            partners.insert(ordered(pair));
+        }
+
+        let mut by_platform: BTreeMap<PlatformName, Vec<Link>> = BTreeMap::new();
+        for link in &parts.links {
+            by_platform.entry(link.platform.clone()).or_default().push(link.clone());
+        }
+        Ok(Self {
+            hub: parts.hub,
+            by_platform: by_platform.into_iter().map(|(platform, links)| (platform, links.into())).collect(),
+            hosted: Arc::new(by_domain.keys().cloned().collect()),
+            links: parts.links,
+            by_id,
+            by_domain,
+            member_of,
+            partners,
+            community: parts.community,
+        })
     }
 
-    /// The links of one platform, ordered by name.
+    /// The link with this id.
+    #[must_use]
+    pub fn link(&self, id: &LinkId) -> Option<&Link> {
+        self.by_id.get(id).map(|index| &self.links[*index])
+    }
+
+    /// Every link, in the order in which they were given.
+    #[must_use]
+    pub fn all_links(&self) -> &[Link] {
+        &self.links
+    }
+
+    /// The links of one platform; shared, so cheap to hand on.
     #[must_use]
     pub fn links(&self, platform: &PlatformName) -> Arc<[Link]> {
-        let mut links: Vec<Link> = self.links.values().filter(|link| link.platform == *platform).map(|link| (**link).clone()).collect();
-        links.sort_by(|a, b| a.id.cmp(&b.id));
-        links.into()
+        self.by_platform.get(platform).cloned().unwrap_or_default()
     }
 
-    /// Every link.
-    pub fn all_links(&self) -> impl Iterator<Item = &Arc<Link>> {
-        self.links.values()
-    }
-
-    /// One link.
-    #[must_use]
-    pub fn link(&self, id: &LinkId) -> Option<&Arc<Link>> {
-        self.links.get(id)
-    }
-
-    /// Every domain that the hub stands for.
+    /// Every domain that the hub stands for, on all platforms.
     #[must_use]
     pub fn hosted(&self) -> Arc<HashSet<Domain>> {
-        Arc::clone(&self.hosted)
+        self.hosted.clone()
     }
+}
+
+fn ordered((first, second): (u32, u32)) -> (u32, u32) {
+    (first.min(second), first.max(second))
 }

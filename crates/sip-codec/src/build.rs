@@ -187,7 +187,12 @@ impl Response {
     ///
     /// `to_tag` is added to a To without tag, except for 100; give the same one each time. `source` is where the request
     /// came from: `received`, and `rport` if it was asked for, go on the top Via (RFC 3261 §18.2.1, RFC 3581 §4).
-    pub fn to_request(request: &Request, status: u16, to_tag: Option<&str>, source: Option<SocketAddr>) -> Result<Self, Unencodable> {
+    pub fn to_request(
+        request: &Request,
+        status: u16,
+        to_tag: Option<&str>,
+        source: Option<SocketAddr>,
+    ) -> Result<Self, Unencodable> {
         if !(100..=699).contains(&status) {
             return Err(Unencodable::Range(status.into(), "a status code"));
         }

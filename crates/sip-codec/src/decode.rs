@@ -34,7 +34,8 @@ pub fn decode_datagram(datagram: Bytes, limits: &Limits) -> Result<Message, Reje
     let mut body = block.split_off(end);
     let head = Head::parse(block, limits);
     if end > limits.header_block {
-        return Err(Rejected::new(400, "Header block too large", Malformed::new("a shorter header block", Found::Count(end))).with_head(head));
+        return Err(Rejected::new(400, "Header block too large", Malformed::new("a shorter header block", Found::Count(end)))
+            .with_head(head));
     }
     match head.content_length(limits) {
         Ok(None) if body.len() > limits.body => {
@@ -87,9 +88,17 @@ pub(crate) struct Head {
 
 #[derive(Clone)]
 enum Start {
-    Request { method: Method, uri: Uri },
-    Response { status: u16, reason: Bytes },
-    BrokenRequest { is_ack: bool },
+    Request {
+        method: Method,
+        uri: Uri,
+    },
+    Response {
+        status: u16,
+        reason: Bytes,
+    },
+    BrokenRequest {
+        is_ack: bool,
+    },
     BrokenResponse,
     /// Not SIP at all.
     Unknown,
@@ -101,7 +110,8 @@ impl Head {
         let mut fault = None;
         let mut place = memchr::memchr(b'\n', &block).map_or(block.len(), |newline| newline + 1);
         let start_line = without_line_end(block.get(..place).unwrap_or_default());
-        let start = parse_start(&block, start_line, limits).unwrap_or_else(|(start, rejected)| {
+        let start = parse_start(&block, start_line, limits).unwrap_or_else(|broken| {
+            let (start, rejected) = *broken;
             fault = Some(Box::new(rejected));
             start
         });
@@ -167,7 +177,11 @@ impl Head {
                 Ok(length) if length <= 1 << 31 => {
                     Err(Rejected::new(413, "Request Entity Too Large", Malformed::new("a smaller body", Found::Count(length))))
                 }
-                _ => Err(Rejected::new(400, "Malformed Content-Length", Malformed::word("a Content-Length", length.to_string().as_bytes()))),
+                _ => Err(Rejected::new(
+                    400,
+                    "Malformed Content-Length",
+                    Malformed::word("a Content-Length", length.to_string().as_bytes()),
+                )),
             },
         }
     }
@@ -179,7 +193,9 @@ impl Head {
         }
         match self.check() {
             Ok((core, max_forwards)) => match self.start {
-                Start::Request { method, uri } => Ok(Request { method, uri, core, max_forwards, headers: self.headers, body }.into()),
+                Start::Request { method, uri } => {
+                    Ok(Request { method, uri, core, max_forwards, headers: self.headers, body }.into())
+                }
                 Start::Response { status, reason } => Ok(Response { status, reason, core, headers: self.headers, body }.into()),
                 // A broken start line left a fault above
                 _ => Err(Rejected::new(400, "Malformed start line", Malformed::new("a start line", Found::End))),
@@ -195,7 +211,11 @@ impl Head {
                 && self.headers.iter().skip(index + 1).any(|other| other.name() == Some(name))
             {
                 // RFC 4475 §3.3.8
-                return Err(Rejected::new(400, format!("Repeated {}", name.as_str()), Malformed::word("one header", name.as_str().as_bytes())));
+                return Err(Rejected::new(
+                    400,
+                    format!("Repeated {}", name.as_str()),
+                    Malformed::word("one header", name.as_str().as_bytes()),
+                ));
             }
         }
         // Those below the top are only echoed: what a peer's own network wrote there is not ours to judge
@@ -212,7 +232,11 @@ impl Head {
         if let Start::Request { method, uri } = &self.start {
             // RFC 3261 §8.1.1.5
             if cseq.method != *method {
-                return Err(Rejected::new(400, "CSeq does not match the method", Malformed::word("the method in CSeq", cseq.method.as_str().as_bytes())));
+                return Err(Rejected::new(
+                    400,
+                    "CSeq does not match the method",
+                    Malformed::word("the method in CSeq", cseq.method.as_str().as_bytes()),
+                ));
             }
             // RFC 4475 §3.1.2.11
             if uri.headers().is_some() {
@@ -248,7 +272,9 @@ impl Head {
         }
         for name in [Name::From, Name::To, Name::CallId, Name::CSeq] {
             let Some(value) = self.headers.first(name) else { continue };
-            let wants_tag = name == Name::To && lex::is_token(to_tag.as_bytes()) && NameAddr::parse(value.as_bytes()).is_ok_and(|to| to.tag().is_none());
+            let wants_tag = name == Name::To
+                && lex::is_token(to_tag.as_bytes())
+                && NameAddr::parse(value.as_bytes()).is_ok_and(|to| to.tag().is_none());
             let value = if wants_tag { append_tag(value, to_tag) } else { value.clone() };
             put_header(&mut out, name.as_str(), value.as_bytes());
         }
@@ -274,7 +300,8 @@ fn parse_call_id(bytes: &[u8]) -> Result<Box<str>, Malformed> {
     }
 }
 
-type Broken = (Start, Rejected);
+/// What a start line at fault was meant to be, and the fault.
+type Broken = Box<(Start, Rejected)>;
 
 fn parse_start(block: &Bytes, line: &[u8], limits: &Limits) -> Result<Start, Broken> {
     let is_response = line.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"SIP/"));
@@ -285,7 +312,8 @@ fn parse_start(block: &Bytes, line: &[u8], limits: &Limits) -> Result<Start, Bro
     } else {
         Start::Unknown
     };
-    let wrong = |status: u16, reason: &'static str, cause: Malformed| (broken.clone(), Rejected::new(status, reason, cause));
+    let wrong =
+        |status: u16, reason: &'static str, cause: Malformed| Box::new((broken.clone(), Rejected::new(status, reason, cause)));
     if line.len() > limits.start_line {
         return Err(wrong(414, "Request-URI Too Long", Malformed::new("a shorter start line", Found::Count(line.len()))));
     }
@@ -298,7 +326,9 @@ fn parse_start(block: &Bytes, line: &[u8], limits: &Limits) -> Result<Start, Bro
     let bad_line = |cause| wrong(400, "Malformed request line", cause);
     let space = memchr::memchr(b' ', line).ok_or_else(|| bad_line(Malformed::at("a request line", line, line.len())))?;
     // RFC 3261 §7.1: exactly one space on each side of the URI
-    let last = memchr::memrchr(b' ', line).filter(|last| *last > space).ok_or_else(|| bad_line(Malformed::at("a request line", line, line.len())))?;
+    let last = memchr::memrchr(b' ', line)
+        .filter(|last| *last > space)
+        .ok_or_else(|| bad_line(Malformed::at("a request line", line, line.len())))?;
     let method = line.get(..space).unwrap_or_default();
     let uri = line.get(space + 1..last).unwrap_or_default();
     let version = line.get(last + 1..).unwrap_or_default();
@@ -317,7 +347,8 @@ fn parse_status_line(block: &Bytes, line: &[u8]) -> Result<Start, Malformed> {
     let rest = rest.ok_or_else(|| Malformed::word("SIP/2.0", line.get(..8).unwrap_or(line)))?;
     let code = rest.split(|byte| *byte == b' ').next().unwrap_or_default();
     let status = lex::number(code).filter(|_| code.len() == 3).and_then(|code| u16::try_from(code).ok());
-    let status = status.filter(|code| (100..=699).contains(code)).ok_or_else(|| Malformed::word("a status code from 100 to 699", code))?;
+    let status =
+        status.filter(|code| (100..=699).contains(code)).ok_or_else(|| Malformed::word("a status code from 100 to 699", code))?;
     let reason = block.slice_ref(rest.get(4..).unwrap_or_default());
     Ok(Start::Response { status, reason })
 }

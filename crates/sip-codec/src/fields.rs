@@ -56,7 +56,11 @@ impl ContentType {
     pub fn new(kind: &str, subtype: &str) -> Result<Self, Unencodable> {
         lex::require_token(kind, "a media type")?;
         lex::require_token(subtype, "a media subtype")?;
-        Ok(Self { kind: kind.to_ascii_lowercase().into(), subtype: subtype.to_ascii_lowercase().into(), params: Params::default() })
+        Ok(Self {
+            kind: kind.to_ascii_lowercase().into(),
+            subtype: subtype.to_ascii_lowercase().into(),
+            params: Params::default(),
+        })
     }
 
     /// With a parameter, such as `charset` or `boundary`.
@@ -176,7 +180,9 @@ pub(crate) fn seconds(bytes: &[u8]) -> Result<u32, Malformed> {
 /// RFC 3261 §20.22: 0 to 255.
 pub(crate) fn max_forwards(bytes: &[u8]) -> Result<u8, Malformed> {
     let bytes = lex::trim(bytes);
-    lex::number(bytes).and_then(|number| u8::try_from(number).ok()).ok_or_else(|| Malformed::word("a number from 0 to 255", bytes))
+    lex::number(bytes)
+        .and_then(|number| u8::try_from(number).ok())
+        .ok_or_else(|| Malformed::word("a number from 0 to 255", bytes))
 }
 
 #[cfg(test)]
@@ -198,17 +204,26 @@ mod tests {
         let media = ContentType::parse(b"TEXT/Plain ; charset=\"UTF-8\"").unwrap();
         assert!(media.is("text", "plain"));
         assert_eq!(media.charset(), Some("UTF-8"));
-        assert_eq!(ContentType::parse(b"multipart/mixed;boundary=7a9cbec02ceef655").unwrap().param("boundary"), Some("7a9cbec02ceef655"));
+        assert_eq!(
+            ContentType::parse(b"multipart/mixed;boundary=7a9cbec02ceef655").unwrap().param("boundary"),
+            Some("7a9cbec02ceef655")
+        );
         assert!(ContentType::parse(b"text").is_err());
         assert!(ContentType::new("text", "pl ain").is_err());
-        assert_eq!(ContentType::new("text", "plain").unwrap().with_param("charset", "UTF-8").unwrap().to_string(), "text/plain;charset=UTF-8");
+        assert_eq!(
+            ContentType::new("text", "plain").unwrap().with_param("charset", "UTF-8").unwrap().to_string(),
+            "text/plain;charset=UTF-8"
+        );
     }
 
     // sip.md §10 test 12
     #[test]
     fn retry_after_with_comment() {
         let retry = RetryAfter::parse(b"30 (maintenance \\) (twice)) ; duration=600").unwrap();
-        assert_eq!((retry.seconds, retry.comment.as_deref(), retry.params.get("duration")), (30, Some("maintenance ) (twice)"), Some("600")));
+        assert_eq!(
+            (retry.seconds, retry.comment.as_deref(), retry.params.get("duration")),
+            (30, Some("maintenance ) (twice)"), Some("600"))
+        );
         assert_eq!(RetryAfter::parse(b"949302838503028349304023988").unwrap().seconds, u32::MAX);
         assert!(RetryAfter::parse(b"30 (open").is_err());
         assert!(RetryAfter::parse(b"soon").is_err());

@@ -128,7 +128,20 @@ impl Name {
     /// Headers that may stand once only, where a second one could make two readers see two messages.
     pub(crate) fn is_single(self) -> bool {
         use Name::*;
-        matches!(self, From | To | CallId | CSeq | MaxForwards | ContentType | Event | Expires | MinExpires | SubscriptionState | ReferTo | SessionExpires)
+        matches!(
+            self,
+            From | To
+                | CallId
+                | CSeq
+                | MaxForwards
+                | ContentType
+                | Event
+                | Expires
+                | MinExpires
+                | SubscriptionState
+                | ReferTo
+                | SessionExpires
+        )
     }
 }
 
@@ -368,7 +381,9 @@ mod tests {
 
     #[test]
     fn compact_and_long_forms_in_any_case() {
-        for (text, name) in [("v", Name::Via), ("VIA", Name::Via), ("K", Name::Supported), ("x", Name::SessionExpires), ("cAlL-iD", Name::CallId)] {
+        for (text, name) in
+            [("v", Name::Via), ("VIA", Name::Via), ("K", Name::Supported), ("x", Name::SessionExpires), ("cAlL-iD", Name::CallId)]
+        {
             assert_eq!(Name::lookup(text.as_bytes()), Some(name));
         }
         assert_eq!(Name::lookup(b"q"), None);

@@ -207,13 +207,28 @@ impl From<Response> for Message {
 /// Shows no address and no text, so that it may be logged.
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Request({} {:?}, CSeq {}, {} headers, {} body bytes)", self.method, self.uri, self.core.cseq, self.headers.len(), self.body.len())
+        write!(
+            f,
+            "Request({} {:?}, CSeq {}, {} headers, {} body bytes)",
+            self.method,
+            self.uri,
+            self.core.cseq,
+            self.headers.len(),
+            self.body.len()
+        )
     }
 }
 
 /// Shows no address and no text, so that it may be logged.
 impl fmt::Debug for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Response({}, CSeq {}, {} headers, {} body bytes)", self.status, self.core.cseq, self.headers.len(), self.body.len())
+        write!(
+            f,
+            "Response({}, CSeq {}, {} headers, {} body bytes)",
+            self.status,
+            self.core.cseq,
+            self.headers.len(),
+            self.body.len()
+        )
     }
 }

@@ -170,7 +170,18 @@ mod tests {
 
     #[test]
     fn refused() {
-        for text in ["", "\"open <sip:x@y>", "<sip:x@y", "sip:x@y?a=b", "Bell, A <sip:x@y>", "<>", "<sip:x@y>;;", "<sip:x@y> x", "x sip:x@y", "<sip:x@y>, <sip:z@y>"] {
+        for text in [
+            "",
+            "\"open <sip:x@y>",
+            "<sip:x@y",
+            "sip:x@y?a=b",
+            "Bell, A <sip:x@y>",
+            "<>",
+            "<sip:x@y>;;",
+            "<sip:x@y> x",
+            "x sip:x@y",
+            "<sip:x@y>, <sip:z@y>",
+        ] {
             assert!(NameAddr::parse(text.as_bytes()).is_err(), "{text}");
         }
     }

@@ -111,7 +111,7 @@ impl Params {
                 } else {
                     // Wider than the grammar: real values hold "/", "=", "@" and bytes above 0x7f
                     let plain = cursor.take_while(|byte| byte > 0x20 && !matches!(byte, b';' | b',' | b'"' | b'<' | b'>' | 0x7f));
-                    Some(lex::text(plain).into()).filter(|value: &Box<str>| !value.is_empty())
+                    if plain.is_empty() { None } else { Some(lex::text(plain).into()) }
                 };
             }
             params.0.push(Param { name, value, quoted });

@@ -10,6 +10,8 @@ use crate::limits::Limits;
 use crate::message::Message;
 
 /// What a stream said.
+// Nearly every event is a message, which would only be boxed to be unboxed
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug)]
 pub enum StreamEvent {
     /// A sound message.

@@ -64,7 +64,14 @@ pub struct Uri {
 
 #[derive(Clone, PartialEq, Eq)]
 enum Body {
-    Address { user: Option<Box<str>>, password: Option<Box<str>>, host: Host, port: Option<u16>, params: Params, headers: Option<Box<str>> },
+    Address {
+        user: Option<Box<str>>,
+        password: Option<Box<str>>,
+        host: Host,
+        port: Option<u16>,
+        params: Params,
+        headers: Option<Box<str>>,
+    },
     Opaque(Box<str>),
 }
 
@@ -276,10 +283,11 @@ fn parse_address(rest: &str) -> Result<Body, Malformed> {
     if rest.contains('@') {
         return Err(Malformed::new("one \"@\"", crate::Found::Byte(b'@')));
     }
-    let (user, password) = match userinfo.map(|userinfo| userinfo.split_once(':').map_or((userinfo, None), |(user, secret)| (user, Some(secret)))) {
-        Some((user, password)) => (Some(check_userinfo(user, b"&=+$,;?/")?), password),
-        None => (None, None),
-    };
+    let (user, password) =
+        match userinfo.map(|userinfo| userinfo.split_once(':').map_or((userinfo, None), |(user, secret)| (user, Some(secret)))) {
+            Some((user, password)) => (Some(check_userinfo(user, b"&=+$,;?/")?), password),
+            None => (None, None),
+        };
     if user == Some("") {
         return Err(Malformed::at("a user before \"@\"", b"@", 0));
     }
@@ -299,7 +307,9 @@ fn check_userinfo<'a>(text: &'a str, also: &[u8]) -> Result<&'a str, Malformed> 
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
         if byte == b'%' {
-            if !(bytes.next().is_some_and(|digit| digit.is_ascii_hexdigit()) && bytes.next().is_some_and(|digit| digit.is_ascii_hexdigit())) {
+            if !(bytes.next().is_some_and(|digit| digit.is_ascii_hexdigit())
+                && bytes.next().is_some_and(|digit| digit.is_ascii_hexdigit()))
+            {
                 return Err(Malformed::new("two hex digits after \"%\"", crate::Found::Byte(b'%')));
             }
         } else if !lex::is_unreserved(byte) && !also.contains(&byte) {
@@ -496,7 +506,11 @@ mod tests {
         for (left, right, same) in [
             ("sip:%61lice@atlanta.com;transport=TCP", "sip:alice@AtLanTa.CoM;Transport=tcp", true),
             ("sip:carol@chicago.com", "sip:carol@chicago.com;newparam=5", true),
-            ("sip:biloxi.com;transport=tcp;method=REGISTER?to=sip:bob%40biloxi.com", "sip:biloxi.com;method=REGISTER;transport=tcp?to=sip:bob%40biloxi.com", true),
+            (
+                "sip:biloxi.com;transport=tcp;method=REGISTER?to=sip:bob%40biloxi.com",
+                "sip:biloxi.com;method=REGISTER;transport=tcp?to=sip:bob%40biloxi.com",
+                true,
+            ),
             ("SIP:ALICE@AtLanTa.CoM;Transport=udp", "sip:alice@AtLanTa.CoM;Transport=UDP", false),
             ("sip:bob@biloxi.com", "sip:bob@biloxi.com:5060", false),
             ("sip:bob@biloxi.com", "sip:bob@biloxi.com;transport=udp", false),

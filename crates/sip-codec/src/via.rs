@@ -98,7 +98,8 @@ impl Via {
     /// behind it (RFC 4475 §3.2.1 shows one with nothing).
     pub fn has_unique_branch(&self) -> bool {
         self.branch().is_some_and(|branch| {
-            branch.get(..Self::COOKIE.len()).is_some_and(|cookie| cookie.eq_ignore_ascii_case(Self::COOKIE)) && branch.len() > Self::COOKIE.len()
+            branch.get(..Self::COOKIE.len()).is_some_and(|cookie| cookie.eq_ignore_ascii_case(Self::COOKIE))
+                && branch.len() > Self::COOKIE.len()
         })
     }
 
@@ -244,7 +245,17 @@ mod tests {
 
     #[test]
     fn refused() {
-        for text in ["", "SIP/2.0/UDP", "SIP/2.0 a", "SIP/2.0/UDP a;;branch=x", "SIP/2.0/UDP a;", "SIP/2.0/UDP a b", "HTTP/1.1/TCP a", "SIP/2.0/UDP a:b", "SIP/2.0/UDP a:1:2"] {
+        for text in [
+            "",
+            "SIP/2.0/UDP",
+            "SIP/2.0 a",
+            "SIP/2.0/UDP a;;branch=x",
+            "SIP/2.0/UDP a;",
+            "SIP/2.0/UDP a b",
+            "HTTP/1.1/TCP a",
+            "SIP/2.0/UDP a:b",
+            "SIP/2.0/UDP a:1:2",
+        ] {
             assert!(Via::parse(text.as_bytes()).is_err(), "{text}");
         }
     }
@@ -253,8 +264,14 @@ mod tests {
     fn stamping_changes_nothing_else() {
         let source: SocketAddr = "192.0.2.9:1234".parse().unwrap();
         let stamped = |text: &str| String::from_utf8(stamp(text.as_bytes(), source)).unwrap();
-        assert_eq!(stamped("SIP / 2.0/UDP 192.0.2.9;branch=z9hG4bK1;x=\"a;b\""), "SIP / 2.0/UDP 192.0.2.9;branch=z9hG4bK1;x=\"a;b\"");
-        assert_eq!(stamped("SIP/2.0/UDP 192.0.2.9;rport;branch=z"), "SIP/2.0/UDP 192.0.2.9;rport=1234;branch=z;received=192.0.2.9");
+        assert_eq!(
+            stamped("SIP / 2.0/UDP 192.0.2.9;branch=z9hG4bK1;x=\"a;b\""),
+            "SIP / 2.0/UDP 192.0.2.9;branch=z9hG4bK1;x=\"a;b\""
+        );
+        assert_eq!(
+            stamped("SIP/2.0/UDP 192.0.2.9;rport;branch=z"),
+            "SIP/2.0/UDP 192.0.2.9;rport=1234;branch=z;received=192.0.2.9"
+        );
         assert_eq!(stamped("SIP/2.0/UDP pc; received=10.0.0.1 ;branch=z"), "SIP/2.0/UDP pc;branch=z;received=192.0.2.9");
         assert_eq!(stamped("garbage"), "garbage");
     }

@@ -213,7 +213,14 @@ fn bytes_that_are_not_utf8_pass() {
 
 #[test]
 fn a_response_or_an_ack_gets_no_answer() {
-    for start in ["ACK sip:b.example SIP/2.0", "ACK <sip:b.example> SIP/2.0", "SIP/2.0 200 OK", "SIP/2.0 99 Low", "SIP/2.0 2000 High", "SIP/3.0 200 OK"] {
+    for start in [
+        "ACK sip:b.example SIP/2.0",
+        "ACK <sip:b.example> SIP/2.0",
+        "SIP/2.0 200 OK",
+        "SIP/2.0 99 Low",
+        "SIP/2.0 2000 High",
+        "SIP/3.0 200 OK",
+    ] {
         let text = format!("{start}\r\nVia: SIP/2.0/UDP a\r\nContent-Length: 0\r\n\r\n");
         assert!(rejected(text.into_bytes()).to_response("t", None).is_none(), "{start}");
     }

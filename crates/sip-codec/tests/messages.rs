@@ -5,8 +5,8 @@ mod support;
 use bytes::Bytes;
 use proptest::prelude::*;
 use sip_codec::{
-    ContentType, Host, Limits, Message, Method, Name, NameAddr, Request, Response, StreamDecoder, StreamEvent, Transport, Unencodable, Uri, Value, Via,
-    decode_datagram,
+    ContentType, Host, Limits, Message, Method, Name, NameAddr, Request, Response, StreamDecoder, StreamEvent, Transport,
+    Unencodable, Uri, Value, Via, decode_datagram,
 };
 use support::{decode, message, request, response, wire};
 
@@ -16,7 +16,13 @@ fn host(text: &str) -> Host {
 
 fn build(body: &str) -> Request {
     Request::builder(Method::Message, Uri::sip_user("bob", host("b.example")).unwrap())
-        .via(Via::new(Transport::Tls, host("hub.example"), Some(5061)).with_branch("z9hG4bK-hub-1").unwrap().with_param("alias", None).unwrap())
+        .via(
+            Via::new(Transport::Tls, host("hub.example"), Some(5061))
+                .with_branch("z9hG4bK-hub-1")
+                .unwrap()
+                .with_param("alias", None)
+                .unwrap(),
+        )
         .from(NameAddr::new(Uri::sip_user("alice", host("a.example")).unwrap()).with_tag("9fxced76sl").unwrap())
         .to(NameAddr::new(Uri::sip_user("bob", host("b.example")).unwrap()))
         .call_id("c1@hub.example")
@@ -85,13 +91,16 @@ Timestamp: 54
     assert_eq!(trying.to().tag(), None);
     assert_eq!(trying.headers().first(Name::Timestamp).unwrap().text(), "54");
     assert!(response(answer.encode()) == answer);
-    assert!(Response::to_request(&asked, 99, None, None).is_err() && Response::to_request(&asked, 200, Some("a b"), None).is_err());
+    assert!(
+        Response::to_request(&asked, 99, None, None).is_err() && Response::to_request(&asked, 200, Some("a b"), None).is_err()
+    );
 }
 
 // sip.md §10 test 30
 #[test]
 fn a_via_without_branch_below_the_top_is_echoed() {
-    let asked = request(message("Via: SIP/2.0/tcp  10.0.0.5:37598;ms-received-cid=100;odd=@|\r\nContent-Length: 0\r\n", b"").into());
+    let asked =
+        request(message("Via: SIP/2.0/tcp  10.0.0.5:37598;ms-received-cid=100;odd=@|\r\nContent-Length: 0\r\n", b"").into());
     let answer = Response::to_request(&asked, 200, Some("t"), None).unwrap().encode();
     let line = b"\r\nVia: SIP/2.0/tcp  10.0.0.5:37598;ms-received-cid=100;odd=@|\r\n";
     assert!(answer.windows(line.len()).any(|window| window == line));
@@ -100,7 +109,10 @@ fn a_via_without_branch_below_the_top_is_echoed() {
 // sip.md §10 test 19
 #[test]
 fn a_quoted_comma_in_a_display_name_divides_nothing() {
-    let asked = request(message("Contact: \"Bell, A. \\\"G\\\"\" <sip:a,b@c.example>;q=1, <sip:d@e.example>\r\nContent-Length: 0\r\n", b"").into());
+    let asked = request(
+        message("Contact: \"Bell, A. \\\"G\\\"\" <sip:a,b@c.example>;q=1, <sip:d@e.example>\r\nContent-Length: 0\r\n", b"")
+            .into(),
+    );
     let contacts: Vec<_> = asked.headers().addresses(Name::Contact).map(Result::unwrap).collect();
     assert_eq!(contacts.len(), 2);
     assert_eq!(contacts[0].display(), Some("Bell, A. \"G\""));
@@ -137,7 +149,9 @@ fn refused_for_one_header() {
 
 #[test]
 fn numbers_beyond_reason() {
-    let asked = request(message("Expires: 99999999999\r\nRetry-After: 18 (later)\r\nMin-Expires: 0060\r\nContent-Length: 0\r\n", b"").into());
+    let asked = request(
+        message("Expires: 99999999999\r\nRetry-After: 18 (later)\r\nMin-Expires: 0060\r\nContent-Length: 0\r\n", b"").into(),
+    );
     assert_eq!(asked.headers().expires(), Ok(Some(u32::MAX)));
     assert_eq!(asked.headers().min_expires(), Ok(Some(60)));
     assert_eq!(asked.headers().retry_after().unwrap().unwrap().comment.as_deref(), Some("later"));

@@ -210,7 +210,8 @@ fn what_is_sound_survives_being_written() {
 
 #[test]
 fn the_answer_echoes_what_could_be_read() {
-    let answer = |name: &str| String::from_utf8(decode(vector(name)).unwrap_err().to_response("tag1", None).unwrap().to_vec()).unwrap();
+    let answer =
+        |name: &str| String::from_utf8(decode(vector(name)).unwrap_err().to_response("tag1", None).unwrap().to_vec()).unwrap();
     assert_eq!(
         answer("insuf"),
         "SIP/2.0 400 Missing From\r\nVia: SIP/2.0/UDP 192.0.2.95;branch=z9hG4bKkdj.insuf\r\nCSeq: 193942 INVITE\r\nContent-Length: 0\r\n\r\n"
@@ -238,7 +239,15 @@ fn two_messages_on_a_stream_are_two() {
 
 #[test]
 fn a_bad_start_line_on_a_stream_keeps_the_framing() {
-    for (name, lost) in [("lwsstart", false), ("trws", false), ("ltgtruri", false), ("badvers", false), ("ncl", true), ("mcl01", true), ("inv2543", true)] {
+    for (name, lost) in [
+        ("lwsstart", false),
+        ("trws", false),
+        ("ltgtruri", false),
+        ("badvers", false),
+        ("ncl", true),
+        ("mcl01", true),
+        ("inv2543", true),
+    ] {
         let mut stream = StreamDecoder::new(Limits::default());
         stream.push(&vector(name));
         match stream.next_event() {

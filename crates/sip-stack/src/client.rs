@@ -136,7 +136,8 @@ impl TransactionLayer {
         self.client_keys.insert(key.clone(), client);
         let sent_by = (request.via().host().clone(), request.via().port());
         let invite = is_invite.then(|| Box::new(Invite { request, cancel: Cancel::No, ack: None }));
-        self.clients.insert(client, Client { key, flow, bytes, sent_by, state: State::Trying, interval: timers.t1, invite, silent });
+        self.clients
+            .insert(client, Client { key, flow, bytes, sent_by, state: State::Trying, interval: timers.t1, invite, silent });
         client
     }
 
@@ -152,7 +153,10 @@ impl TransactionLayer {
     }
 
     pub(crate) fn receive_response(&mut self, now: Instant, flow: Flow, response: Response, out: &mut Vec<Action>) {
-        let Some(client) = ClientKey::of_response(flow.peer, &response).and_then(|key| self.client_keys.get(&key).copied()) else { return };
+        let Some(client) = ClientKey::of_response(flow.peer, &response).and_then(|key| self.client_keys.get(&key).copied())
+        else {
+            return;
+        };
         let Some(transaction) = self.clients.get_mut(&client) else { return };
         // RFC 3261 §18.1.2: the top Via must be the one we wrote, and §8.1.3.3: the only one
         let (host, port) = &transaction.sent_by;

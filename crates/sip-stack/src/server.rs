@@ -65,7 +65,13 @@ enum State {
 
 impl TransactionLayer {
     /// Answers a request. Repeats of the request are answered alike from here on, and what must be repeated is.
-    pub fn respond(&mut self, now: Instant, server: ServerId, response: &Response, out: &mut Vec<Action>) -> Result<Delivery, RespondError> {
+    pub fn respond(
+        &mut self,
+        now: Instant,
+        server: ServerId,
+        response: &Response,
+        out: &mut Vec<Action>,
+    ) -> Result<Delivery, RespondError> {
         let timers = self.settings.timers;
         let owner = Owner::Server(server);
         let transaction = self.servers.get_mut(&server).ok_or(RespondError::Unknown)?;
@@ -153,7 +159,8 @@ impl TransactionLayer {
     fn refuse_for_load(&mut self, flow: Flow, request: &Request, out: &mut Vec<Action>) {
         let tag = self.branches.tag();
         let retry_after = Value::from(self.settings.overload_retry_after);
-        let response = Response::to_request(request, 503, Some(&tag), flow.source).and_then(|response| response.with_header(Name::RetryAfter, retry_after));
+        let response = Response::to_request(request, 503, Some(&tag), flow.source)
+            .and_then(|response| response.with_header(Name::RetryAfter, retry_after));
         if let Ok(response) = response {
             out.push(Action::Transmit { flow: flow.id, bytes: response.encode() });
         }
@@ -165,7 +172,8 @@ impl TransactionLayer {
         let owner = Owner::Server(server);
         let is_invite = *request.method() == Method::Invite;
         let wants_trying = is_invite || !flow.reliable;
-        let trying = Response::to_request(request, 100, None, flow.source).ok().filter(|_| wants_trying).map(|response| response.encode());
+        let trying =
+            Response::to_request(request, 100, None, flow.source).ok().filter(|_| wants_trying).map(|response| response.encode());
         if trying.is_some() {
             // RFC 3261 §17.2.1: an INVITE soon. RFC 4320 §4.2: others on UDP only once the peer's timer E has slowed down
             self.timers.set(owner, Kind::Trying, now + if is_invite { timers.trying } else { timers.silence() });
@@ -210,7 +218,8 @@ impl TransactionLayer {
     fn move_server(&mut self, server: ServerId, flow: Flow) {
         let Some(transaction) = self.servers.get_mut(&server) else { return };
         // The peer stays: a transaction is counted for the one that began it
-        let before = std::mem::replace(&mut transaction.flow, Flow { peer: transaction.flow.peer, ..flow });
+        let before = transaction.flow;
+        transaction.flow = Flow { peer: before.peer, ..flow };
         transaction.is_open = true;
         if before.id != flow.id {
             self.unbind_flow(before.id, Owner::Server(server));
@@ -263,7 +272,16 @@ impl TransactionLayer {
         let find = |method: Method| self.server_keys.get(&ServerKey::with_method(flow.peer, &request, method)).copied();
         let invite = find(Method::Invite);
         // Of any other request the CANCEL is answered and has no effect
-        let others = [Method::Message, Method::Subscribe, Method::Notify, Method::Options, Method::Info, Method::Bye, Method::Update, Method::Refer];
+        let others = [
+            Method::Message,
+            Method::Subscribe,
+            Method::Notify,
+            Method::Options,
+            Method::Info,
+            Method::Bye,
+            Method::Update,
+            Method::Refer,
+        ];
         let target = invite.or_else(|| others.into_iter().find_map(find));
         let tag = invite.and_then(|server| self.servers.get(&server)?.to_tag.clone()).map(String::from);
         let tag = tag.unwrap_or_else(|| self.branches.tag());

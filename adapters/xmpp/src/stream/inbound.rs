@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use interchange_adapter::{CloseReason, ConnId, Identity, Now, Output, TlsPeer, TlsRole, Transport, Via};
-use interchange_model::Domain;
+use interchange_model::{Domain, Refusal};
 
+use super::stanzas::Held;
 use super::{Header, LIMIT_BEFORE, push_header};
 use crate::certificate::proves;
 use crate::codec::{Codec, Document, Element, Frame, Namespace};
@@ -80,6 +81,8 @@ pub(crate) struct Inbound {
     pub(super) done: u64,
     /// For each after those: whether it is done.
     pub(super) open: VecDeque<bool>,
+    /// Answers that wait for what came before their requests; at most as many as are open.
+    pub(super) held: VecDeque<Held>,
     /// The count that stream management began at; `None`: it is off (XEP-0198).
     pub(super) managed: Option<u64>,
     /// An acknowledgement was asked for when this many were counted.
@@ -125,6 +128,7 @@ impl Inbound {
             open: VecDeque::new(),
             managed: None,
             asked_at: None,
+            held: VecDeque::new(),
             unproven: Some(address),
             deadline: Some(now.instant + core.settings.answer()),
             sent: now.instant,
@@ -248,6 +252,11 @@ impl Inbound {
         if self.state == State::Closed {
             return;
         }
+        if why != CloseReason::Shutdown {
+            let separator = if text.is_empty() { "" } else { ": " };
+            let said = format!("the stream of {} was ended by {}{separator}{text}", self.claimed(), error.condition());
+            sink.note(self.conn, &said);
+        }
         if self.state != State::Handshake {
             let out = sink.write(self.conn);
             if self.id.is_empty() {
@@ -258,6 +267,11 @@ impl Inbound {
             error.push(out, text);
         }
         self.end(core, sink, why);
+    }
+
+    /// Who it says it is, for the operator.
+    pub(super) fn claimed(&self) -> &str {
+        self.header.from.as_ref().map_or("a peer that gave no name", Domain::as_str)
     }
 
     /// Ends the stream in good order.
@@ -326,7 +340,8 @@ impl Inbound {
         let link = header.from.as_ref().and_then(|from| core.directory.owner(from)).cloned();
         // RFC 6120 §4.9.3.6. A link's own domains are not reached over that link.
         if !link.as_ref().map_or_else(|| core.directory.hosts(&to), |link| core.directory.hosts_for(&to, link)) {
-            return self.fail(core, sink, StreamError::HostUnknown, "", CloseReason::Refused);
+            let text = format!("{}: no link serves {to}", Refusal::UnknownDomain);
+            return self.fail(core, sink, StreamError::HostUnknown, &text, CloseReason::Refused);
         }
         if let Some((own, partner)) = &self.external {
             // What was proved stays proved, and nothing else (abuse case 11).
@@ -374,6 +389,9 @@ impl Inbound {
         {
             // Nothing is left to offer (XEP-0178 §3): say why, so that the other administrator need not guess.
             return self.fail(core, sink, StreamError::NotAuthorized, why, CloseReason::Refused);
+        }
+        if let (Err(why), Some(_)) = (&proof, link) {
+            sink.note(self.conn, &format!("{} is not offered EXTERNAL: {why}", self.claimed()));
         }
         let out = self.write(now, sink);
         out.extend_from_slice(b"<stream:features>");

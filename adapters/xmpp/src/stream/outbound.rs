@@ -268,9 +268,16 @@ impl Outbound {
         false
     }
 
-    fn refuse(&mut self, now: Now, core: &mut Core, sink: &mut Sink<'_>, why: Refusal) -> bool {
+    /// The peer does not want our domain; `said` is how it put it.
+    fn refuse(&mut self, now: Now, core: &mut Core, sink: &mut Sink<'_>, why: Refusal, said: &str) -> bool {
+        self.note_refused(sink, said);
         self.end(sink, CloseReason::Refused);
         self.fail(now, core, sink, Failure::Refused(why))
+    }
+
+    fn note_refused(&self, sink: &mut Sink<'_>, said: &str) {
+        let text = format!("{} does not take {}: {}", self.pair.partner, self.pair.own, printable(said));
+        sink.note(self.conn, &text);
     }
 
     fn answer(&self, core: &mut Core, answer: Answer) {
@@ -346,7 +353,8 @@ impl Outbound {
                     self.ask_dialback(core, sink);
                     return true;
                 }
-                self.refuse(now, core, sink, Refusal::PeerRefused)
+                let said = element.children().map(Element::name).find(|name| *name != "text").unwrap_or("failure");
+                self.refuse(now, core, sink, Refusal::PeerRefused, said)
             }
             (State::Dialback, Namespace::Dialback, "result") if self.concerns_us(element) => match element.attribute("type") {
                 Some("valid") => {
@@ -354,11 +362,11 @@ impl Outbound {
                     self.ready(now, core, sink)
                 }
                 Some("error") => {
-                    let why =
-                        if condition_of(element) == "remote-server-timeout" { Refusal::TimedOut } else { Refusal::PeerRefused };
-                    self.refuse(now, core, sink, why)
+                    let said = condition_of(element);
+                    let why = if said == "remote-server-timeout" { Refusal::TimedOut } else { Refusal::PeerRefused };
+                    self.refuse(now, core, sink, why, said)
                 }
-                _ => self.refuse(now, core, sink, Refusal::PeerRefused),
+                _ => self.refuse(now, core, sink, Refusal::PeerRefused, "our dialback key is invalid"),
             },
             (State::Answer, Namespace::Dialback, "verify") if self.concerns_us(element) => {
                 let Purpose::Question { id, .. } = &self.purpose else { return true };
@@ -430,7 +438,7 @@ impl Outbound {
             return true;
         }
         // The peer offers EXTERNAL only to those whose certificate it believes (XEP-0178 §3).
-        self.refuse(now, core, sink, Refusal::PeerRefused)
+        self.refuse(now, core, sink, Refusal::PeerRefused, "it offers no authentication that this link allows")
     }
 
     fn push_sasl(&self, sink: &mut Sink<'_>, name: &str) {
@@ -479,6 +487,7 @@ impl Outbound {
             "host-unknown" | "host-gone" | "policy-violation" | "not-authorized" | "invalid-from"
                 if self.state != State::Ready =>
             {
+                self.note_refused(sink, condition);
                 Failure::Refused(Refusal::PeerRefused)
             }
             "bad-format"

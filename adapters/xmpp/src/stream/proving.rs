@@ -73,6 +73,7 @@ impl Inbound {
     fn sasl_fails(&mut self, now: Now, core: &mut Core, sink: &mut Sink<'_>, condition: &str) {
         let failure = format!("<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><{condition}/></failure>");
         self.write(now, sink).extend_from_slice(failure.as_bytes());
+        sink.note(self.conn, &format!("{} failed to authenticate: {condition}", self.claimed()));
         self.state = State::Open;
         self.attempts += 1;
         // RFC 6120 §6.4.5: the stream stays open for another try, or for dialback.
@@ -95,6 +96,10 @@ impl Inbound {
             _ => Some(Answer::Error(StanzaError::JID_MALFORMED)),
         };
         if let Some(answer) = answer {
+            if let Answer::Error(error) = answer {
+                let (from, to) = (from.escape_debug(), to.escape_debug());
+                sink.note(self.conn, &format!("dialback from {from} to {to} was refused: {}", error.condition));
+            }
             push_answer(self.write(now, sink), to, from, None, answer);
         }
     }
@@ -161,6 +166,14 @@ impl Inbound {
             (Answer::Invalid, _) if !self.pairs.is_empty() => Answer::error("forbidden"),
             (other, _) => other,
         };
+        match answer {
+            Answer::Valid => {}
+            Answer::Invalid => sink.note(self.conn, &format!("the server of {} says that this peer is not it", pair.partner)),
+            Answer::Error(error) => {
+                let said = format!("dialback from {} to {} did not succeed: {}", pair.partner, pair.own, error.condition);
+                sink.note(self.conn, &said);
+            }
+        }
         push_answer(self.write(now, sink), &pair.own.to_unicode(), &pair.partner.to_unicode(), None, answer);
         // XEP-0220 §2.2.1: a wrong key ends the stream.
         if answer == Answer::Invalid {

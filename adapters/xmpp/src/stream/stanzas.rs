@@ -9,6 +9,7 @@ use crate::address::{Jid, JidError};
 use crate::codec::{Element, Namespace};
 use crate::core::{Bounce, Core, Submission, bytes_of, pair_key};
 use crate::errors::{StanzaError, StreamError, refusal_of};
+use crate::pair::PairKey;
 use crate::sink::Sink;
 use crate::translate::{Content, native_id, push_answer, push_end, push_error, push_refusal, to_content};
 
@@ -19,6 +20,15 @@ struct Stanza<'a> {
     pair: usize,
     from: Jid,
     to: Jid,
+}
+
+/// An answer to a request, which must not overtake what happens to the stanzas before it.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// The place of the request.
+    place: u64,
+    key: PairKey,
+    reply: Bytes,
 }
 
 impl Inbound {
@@ -51,7 +61,7 @@ impl Inbound {
         let done = match element.name() {
             "message" => self.message(now, core, sink, &stanza, place),
             "iq" => {
-                self.iq(now, core, sink, &stanza);
+                self.iq(now, core, sink, &stanza, place);
                 true
             }
             _ => {
@@ -60,7 +70,7 @@ impl Inbound {
             }
         };
         if done {
-            self.done(now, sink, place);
+            self.done(now, core, sink, place);
         }
     }
 
@@ -95,7 +105,7 @@ impl Inbound {
         if Jid::parse(element.attribute("from").unwrap_or_default(), &[]).is_ok() {
             self.answer_error(now, core, sink, element, (&own, &partner), StanzaError::JID_MALFORMED);
         }
-        self.done(now, sink, place);
+        self.done(now, core, sink, place);
     }
 
     /// Answers a stanza by an error, where one may be sent.
@@ -203,7 +213,7 @@ impl Inbound {
     }
 
     /// A request must be answered (RFC 6120 §8.2.3); an answer may be that of a ping.
-    fn iq(&mut self, now: Now, core: &mut Core, sink: &mut Sink<'_>, stanza: &Stanza<'_>) {
+    fn iq(&mut self, now: Now, core: &mut Core, sink: &mut Sink<'_>, stanza: &Stanza<'_>, place: u64) {
         let element = stanza.element;
         let pair = &self.pairs[stanza.pair];
         let key = pair_key(&pair.own, &pair.partner);
@@ -238,7 +248,13 @@ impl Inbound {
             // RFC 6120 §8.4
             return self.refuse(now, core, sink, stanza, StanzaError::SERVICE_UNAVAILABLE);
         };
-        core.reply(now, sink, &key, reply);
+        // RFC 6120 §10.1: stanzas are worked off in the order in which they came. Whoever sent messages and then a ping takes its
+        // answer for a sign that none of them will bounce any more, so it waits until those are stored or have bounced.
+        if self.done == place {
+            core.reply(now, sink, &key, reply);
+        } else {
+            self.held.push_back(Held { place, key, reply });
+        }
     }
 
     /// Presence is not carried: news of it is taken and forgotten, and who asks for it is told so.
@@ -258,7 +274,7 @@ impl Inbound {
         if result == Err(Refusal::NotYours) {
             return self.fail(core, sink, StreamError::InvalidFrom, "", CloseReason::Refused);
         }
-        self.done(now, sink, submission.place);
+        self.done(now, core, sink, submission.place);
         if self.state == State::Draining && self.open.is_empty() {
             self.close(core, sink, CloseReason::PeerClosed);
         }
@@ -275,13 +291,16 @@ impl Inbound {
 
     /// A stanza needs nothing more. It is acknowledged with all before it, once they are done as well: whoever is told that a
     /// message arrived must not lose it in a crash of the hub.
-    fn done(&mut self, now: Now, sink: &mut Sink<'_>, place: u64) {
+    fn done(&mut self, now: Now, core: &mut Core, sink: &mut Sink<'_>, place: u64) {
         let Some(at) = place.checked_sub(self.done).and_then(|at| usize::try_from(at).ok()) else { return };
         let Some(slot) = self.open.get_mut(at) else { return };
         *slot = true;
         while self.open.front() == Some(&true) {
             self.open.pop_front();
             self.done += 1;
+        }
+        while let Some(Held { key, reply, .. }) = self.held.pop_front_if(|held| held.place < self.done) {
+            core.reply(now, sink, &key, reply);
         }
         if self.asked_at.is_some_and(|asked| asked <= self.done) && self.state != State::Closed {
             self.asked_at = None;

@@ -77,6 +77,8 @@ pub(crate) struct Hub {
     pub(crate) durable: bool,
     /// All it told the broker.
     pub(crate) told: Vec<Up>,
+    /// All it told the operator.
+    pub(crate) notes: Vec<String>,
 }
 
 impl Hub {
@@ -89,7 +91,8 @@ impl Hub {
         let secret = [u8::try_from(seed & 0xff).unwrap(); 32];
         let adapter =
             (interchange_xmpp::PLATFORM.build)(Build { settings: &settings(platform), hub: &hub, secret, seed }).unwrap();
-        let mut this = Self { adapter, now: start(), out: VecDeque::new(), accepted: 0, durable: true, told: Vec::new() };
+        let mut this =
+            Self { adapter, now: start(), out: VecDeque::new(), accepted: 0, durable: true, told: Vec::new(), notes: Vec::new() };
         this.links(links, hosted);
         this
     }
@@ -120,6 +123,7 @@ impl Hub {
                         inputs.push_back(Input::Closed { conn, why, detail: String::new() });
                         self.out.push_back(Output::Close { conn, why });
                     }
+                    Output::Note { text, .. } => self.notes.push(text),
                     other => self.out.push_back(other),
                 }
             }

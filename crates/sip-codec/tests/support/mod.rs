@@ -29,7 +29,9 @@ fn expand(text: &str, length: usize) -> Vec<u8> {
     for (index, part) in text.split("<<").enumerate() {
         let (mark, plain) = if index == 0 { ("", part) } else { part.split_once(">>").expect("a closed mark") };
         if let Some(digits) = mark.strip_prefix("hex ") {
-            bytes.extend(digits.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()));
+            bytes.extend(
+                digits.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()),
+            );
         } else if let Some((count, repeated)) = mark.strip_prefix("repeat ").and_then(|rest| rest.split_once(' ')) {
             bytes.extend_from_slice(repeated.replace("%0a", "\r\n").repeat(count.parse().unwrap()).as_bytes());
         } else if mark == "length" {

@@ -1,0 +1,196 @@
+//! Towards the peer: what the broker hands over becomes requests, and their answers become settlements.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use interchange_adapter::Now;
+use interchange_adapter::Output;
+use interchange_model::{Body, DeliveryId, Envelope, Failure, LinkId, Outcome, Refusal, Text, Up};
+use sip_codec::{RequestBuilder, Response};
+use sip_stack::{ClientId, SendError};
+
+use crate::link::{Delivery, Link, State};
+use crate::outbox::Place;
+use crate::refusals;
+use crate::settings::LinkTransport;
+use crate::{Asked, Sip, translate};
+
+impl Sip {
+    /// The broker hands over an envelope.
+    pub(crate) fn deliver(&mut self, now: Now, name: &LinkId, delivery: DeliveryId, envelope: &Arc<Envelope>) {
+        let Some(number) = self.names.get(name).copied() else { return self.settle_at(name, delivery, Outcome::LinkDown) };
+        let built = match &envelope.body {
+            Body::Text(text) => self.build_text(number, envelope, text).map(|request| (request, false)),
+            Body::Failure(failure) => Ok((self.build_failure(now, number, envelope, failure), true)),
+        };
+        let up = !self.stopped && self.links.get(&number).is_some_and(|link| matches!(link.state, State::Up(_)));
+        let outcome = match built {
+            Err(why) => Outcome::Refused(why),
+            // Said already, or not to be said at all.
+            Ok((None, _)) => Outcome::Delivered,
+            // The broker did not know yet that the link is down.
+            Ok((Some(_), _)) if !up => Outcome::LinkDown,
+            Ok((Some(request), is_notice)) => {
+                let Some(link) = self.links.get_mut(&number) else { return };
+                let request = Some(Box::new(request));
+                let entry = Delivery { id: delivery, message: envelope.id, request, is_notice };
+                link.outbox.push((envelope.from.clone(), envelope.to.clone()), entry);
+                return self.send_waiting(now, number);
+            }
+        };
+        self.settle_at(name, delivery, outcome);
+    }
+
+    fn build_text(&self, number: u64, envelope: &Envelope, text: &Text) -> Result<Option<RequestBuilder>, Refusal> {
+        let Some(link) = self.links.get(&number) else { return Ok(None) };
+        let most = link.settings.max_message();
+        let udp = link.settings.transport == LinkTransport::Udp;
+        let request = translate::to_request(envelope, text, &self.hub, most)?;
+        // RFC 3428 §8: over UDP the whole request counts.
+        if udp && let Some(request) = &request {
+            let via = self.hub.via(interchange_adapter::Transport::Udp).and_then(|via| via.with_branch(LONG_BRANCH));
+            let sample = via.and_then(|via| request.clone().via(via).build()).map_err(|_| Refusal::Unsupported)?;
+            if sample.encode().len() > most {
+                return Err(Refusal::TooLarge);
+            }
+        }
+        Ok(request)
+    }
+
+    /// The sender of an earlier message is told that it failed: by the answer, if that is still open; else by a notice,
+    /// where one may be sent.
+    fn build_failure(&mut self, now: Now, number: u64, envelope: &Envelope, failure: &Failure) -> Option<RequestBuilder> {
+        if let Some(message) = failure.of
+            && self.answer_failure(now, number, message, failure.why)
+        {
+            return None;
+        }
+        let up = !self.stopped && matches!(self.links.get(&number)?.state, State::Up(_));
+        let sample = |more| translate::to_notice(envelope, failure, more, &self.hub).ok();
+        if !up {
+            // Only to say that there is something to send; it is not counted before the link is up.
+            return sample(0).filter(|_| translate::takes_notices(&envelope.to));
+        }
+        if !translate::takes_notices(&envelope.to) {
+            return None;
+        }
+        let pair = (envelope.from.clone(), envelope.to.clone());
+        let more = self.links.get_mut(&number)?.notices.allow(now.instant, &pair)?;
+        translate::to_notice(envelope, failure, more, &self.hub).ok()
+    }
+
+    /// Sends what may go: one request for each pair, [`crate::outbox::MOST_OPEN`] in all.
+    pub(crate) fn send_waiting(&mut self, now: Now, number: u64) {
+        loop {
+            let Some(link) = self.links.get_mut(&number) else { return };
+            let Some(session) = link.session() else { return };
+            let Some((place, delivery)) = link.outbox.open_next() else { return };
+            let Some(request) = delivery.request.take() else { continue };
+            let via = self.conns.get(&session.conn).map(|conn| self.hub.via(conn.via.transport()));
+            let sent = match via {
+                Some(Ok(via)) => self.layer.send_request(now.instant, *request, via, session.flow, &mut self.actions),
+                Some(Err(fault)) => Err(SendError::Unencodable(fault)),
+                None => return,
+            };
+            match sent {
+                Ok(client) => {
+                    self.clients.insert(client, Asked::Message { link: number, place, sent: now.instant });
+                }
+                Err(SendError::TooMany) => return self.silent(now, number, "too many requests are under way"),
+                Err(_) => self.finish(number, place, Outcome::Refused(Refusal::Unsupported)),
+            }
+        }
+    }
+
+    /// An answer to one of our requests.
+    pub(crate) fn responded(&mut self, now: Now, client: ClientId, response: &Response) {
+        let asked = if response.is_final() { self.clients.remove(&client) } else { self.clients.get(&client).copied() };
+        let Some(asked) = asked else { return };
+        if let Some(link) = self.links.get_mut(&asked.link()) {
+            link.heard = Some(now.instant);
+        }
+        if !response.is_final() {
+            return;
+        }
+        match asked {
+            Asked::Options { link } => self.probed(now, link, client),
+            Asked::Message { link, place, .. } => self.answered(now, link, place, response),
+        }
+    }
+
+    /// The final answer to a MESSAGE.
+    fn answered(&mut self, now: Now, number: u64, place: Place, response: &Response) {
+        let Some(link) = self.links.get(&number) else { return };
+        let Some(delivery) = link.outbox.get(place) else { return };
+        let code = response.status();
+        let outcome = match code {
+            200..=299 => Outcome::Delivered,
+            // RFC 3261 §21.5.4: with Retry-After it is about the server, and the message stays ours.
+            503 if let Some(seconds) = retry_after(response) => return self.pause(now, number, seconds),
+            // We sent it before, and the peer remembers that (RFC 3261 §8.2.2.2).
+            482 if link.doubtful.contains(delivery.message) => Outcome::Delivered,
+            _ if delivery.is_notice => Outcome::Delivered,
+            _ => Outcome::Refused(refusals::from_status(code)),
+        };
+        match code {
+            401 | 407 => tracing::warn!(link = %link.id, code, "the SIP server asks for a password: it does not take the hub for a trusted peer"),
+            300.. => tracing::debug!(link = %link.id, code, "a MESSAGE was refused"),
+            _ => {}
+        }
+        self.finish(number, place, outcome);
+        self.send_waiting(now, number);
+    }
+
+    /// Nobody answered one of our requests in time (timer F), or its connection is gone.
+    pub(crate) fn unanswered(&mut self, now: Now, client: ClientId, timed_out: bool) {
+        match self.clients.remove(&client) {
+            None => {}
+            Some(Asked::Options { link }) => self.probe_failed(now, link, client),
+            Some(Asked::Message { link, place, sent }) => self.message_unanswered(now, link, place, sent, timed_out),
+        }
+    }
+
+    fn message_unanswered(&mut self, now: Now, number: u64, place: Place, sent: Instant, timed_out: bool) {
+        let Some(link) = self.links.get(&number) else { return };
+        // The link has gone down since, and all was settled.
+        let Some(delivery) = link.outbox.get(place) else { return };
+        if timed_out && link.heard.is_some_and(|heard| heard > sent) {
+            // The peer lives and answers others: the trouble is with this message, and it shall not stop the rest for ever.
+            let outcome = if delivery.is_notice { Outcome::Delivered } else { Outcome::Refused(Refusal::TimedOut) };
+            self.finish(number, place, outcome);
+            self.send_waiting(now, number);
+        } else if timed_out {
+            self.silent(now, number, "the server did not answer a message within 32 s");
+        } else {
+            self.silent(now, number, "the connection was lost before a message was answered");
+        }
+    }
+
+    fn finish(&mut self, number: u64, place: Place, outcome: Outcome) {
+        let Some(link) = self.links.get_mut(&number) else { return };
+        if let Some(delivery) = link.outbox.close(place) {
+            let name = link.id.clone();
+            self.settle_at(&name, delivery.id, outcome);
+        }
+    }
+
+    fn settle_at(&mut self, link: &LinkId, delivery: DeliveryId, outcome: Outcome) {
+        self.out.push(Output::Broker(Up::Settle { link: link.clone(), delivery, outcome }));
+    }
+}
+
+/// As long as any branch of ours.
+const LONG_BRANCH: &str = "z9hG4bK-hub-ffffffffffffffff-ffffffffffffffff";
+
+/// A Retry-After that asks for time. Zero asks for none, and one that cannot be read for nothing.
+fn retry_after(response: &Response) -> Option<u32> {
+    let retry = response.headers().retry_after().ok()??;
+    (retry.seconds > 0).then_some(retry.seconds)
+}
+
+impl Link {
+    /// Whether requests are under way on it.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+}
