@@ -104,7 +104,7 @@ impl HubFiles {
             )
             .expect("a string takes all");
         }
-        for (platform, port, transport) in [("xmpp", &self.xmpp, "tcp")] {
+        for (platform, port, transport) in [("xmpp", &self.xmpp, "tcp"), ("sip", &self.sip, "tls")] {
             write!(
                 file,
                 "\n[[listener]]\nplatform = \"{platform}\"\naddress = \"127.0.0.1:{}\"\ntransport = \"{transport}\"\n",
@@ -133,7 +133,7 @@ impl HubFiles {
         let mut command = Command::new(binary());
         command.arg("serve").arg("--config").arg(self.configuration()).envs(environment.iter().copied());
         let mut program = Program::start(Directory::new("hub"), command);
-        program.wait_for_listeners(&[self.xmpp.address()], LISTENS_WITHIN);
+        program.wait_for_listeners(&[self.xmpp.address(), self.sip.address()], LISTENS_WITHIN);
         Hub { program }
     }
 }

@@ -94,7 +94,7 @@ fn hundred_messages_each_way(start_xmpp_server: fn(XmppServerSettings) -> XmppSe
         let at_bob = bob.expect_message(SOON);
         assert_eq!(at_bob.body.replace("\r\n", "\n"), text(number), "XMPP to SIP, message {number}");
         assert!(at_bob.from.contains("alice@acme.example"), "native address: {}", at_bob.from);
-        assert_eq!(at_bob.content_type, "text/plain");
+        assert!(at_bob.content_type.starts_with("text/plain"), "{}", at_bob.content_type);
         let at_alice = alice.expect_message(SOON);
         assert_eq!(at_alice.body, text(number), "SIP to XMPP, message {number}");
         assert!(at_alice.from.starts_with(bob_address), "native address: {}", at_alice.from);
@@ -158,7 +158,7 @@ fn a_sender_is_told_at_once_and_the_trace_says_why() {
     assert_eq!(error.id, "m2");
     assert!(["remote-server-not-found", "remote-server-timeout"].contains(&error.condition.as_str()), "{error:?}");
     assert!(asked.elapsed() < AT_ONCE);
-    community.hub().wait_for_line(&["\"unknown-domain\"", "nowhere.example"], AT_ONCE);
+    community.hub().wait_for_line(&["unknown-domain", "nowhere.example"], AT_ONCE);
 
     // SIP to an unknown user of the XMPP firm.
     let asked = Instant::now();

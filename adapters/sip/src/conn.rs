@@ -69,6 +69,18 @@ impl Conn {
         self.links.is_empty()
     }
 
+    /// What the peer showed of itself, for the operator.
+    fn shown(&self) -> String {
+        match &self.tls {
+            None => "and has no TLS".to_owned(),
+            Some(TlsPeer { certificate: None, .. }) => "and shows no certificate".to_owned(),
+            Some(TlsPeer { certificate: Some(shown), .. }) => match &shown.chain {
+                Ok(()) => format!("and no link wants its certificate ({})", shown.subject),
+                Err(fault) => format!("and its certificate ({}) proves nothing: {fault}", shown.subject),
+            },
+        }
+    }
+
     /// When something must have happened.
     fn deadline(&self) -> Option<Instant> {
         let unfinished = self.unfinished_since.map(|since| since + PATIENCE);
@@ -137,11 +149,7 @@ impl Sip {
         self.judge(conn);
         let Some(known) = self.conns.get_mut(&conn) else { return };
         known.decoder = known.is_stream().then(|| StreamDecoder::new(limits(known.links.is_empty())));
-        let (links, dialled_for, peer) = (known.links.clone(), known.dialled_for, known.via.peer());
-        if links.is_empty() && dialled_for.is_none() && known.via.transport() == Transport::Tls {
-            let subject = known.tls.as_ref().and_then(|peer| peer.certificate.as_ref()).map_or("none", |shown| &shown.subject);
-            tracing::warn!(%conn, %peer, certificate = subject, "a SIP connection that belongs to no link");
-        }
+        let (links, dialled_for) = (known.links.clone(), known.dialled_for);
         self.arm_conn(conn);
         match dialled_for {
             Some(number) => self.dialled(now, number, conn),
@@ -179,18 +187,16 @@ impl Sip {
 
     pub(crate) fn received(&mut self, now: Now, conn: ConnId, bytes: Bytes) {
         let Some(known) = self.conns.get_mut(&conn) else { return };
-        match &mut known.decoder {
-            Some(decoder) => {
-                decoder.push(&bytes);
-                self.read(now, conn);
-            }
-            None if known.is_stream() => {}
-            None => self.datagram(now, conn, bytes),
+        if !known.is_stream() {
+            self.datagram(now, conn, bytes);
+        } else if let Some(decoder) = &mut known.decoder {
+            decoder.push(&bytes);
+            self.read_stream(now, conn);
         }
     }
 
     /// Takes what is whole from a stream.
-    fn read(&mut self, now: Now, conn: ConnId) {
+    fn read_stream(&mut self, now: Now, conn: ConnId) {
         let mut finished = false;
         while let Some(known) = self.conns.get_mut(&conn)
             && let Some(event) = known.decoder.as_mut().and_then(StreamDecoder::next_event)
@@ -221,7 +227,7 @@ impl Sip {
             }
         }
         let Some(known) = self.conns.get_mut(&conn) else { return };
-        let is_idle = known.decoder.as_ref().is_none_or(|decoder| decoder.buffered() == 0);
+        let is_idle = known.decoder.as_ref().is_none_or(|decoder| decoder.is_idle());
         known.unfinished_since = if is_idle { None } else { known.unfinished_since.filter(|_| !finished).or(Some(now.instant)) };
         self.arm_conn(conn);
     }
@@ -260,7 +266,10 @@ impl Sip {
         let tag = self.layer.new_tag();
         let Some(known) = self.conns.get_mut(&conn) else { return };
         known.strikes += 1;
-        tracing::warn!(%conn, peer = %known.via.peer(), method = %request.method(), "a SIP request that belongs to no link is refused");
+        if known.strikes == 1 {
+            let text = format!("a SIP request is refused: {} belongs to no link, {}", known.via.peer(), known.shown());
+            self.out.push(Output::Note { conn, text });
+        }
         if let Ok(response) = Response::to_request(request, 403, Some(&tag), Some(known.via.peer())) {
             self.out.push(Output::Send { conn, bytes: response.encode() });
         }
@@ -273,7 +282,6 @@ impl Sip {
     fn rejected(&mut self, conn: ConnId, rejected: &Rejected) {
         let tag = self.layer.new_tag();
         let source: Option<SocketAddr> = self.conns.get(&conn).map(|known| known.via.peer());
-        tracing::debug!(%conn, fault = %rejected, "a SIP message that cannot be understood");
         if let Some(bytes) = rejected.to_response(&tag, source) {
             self.out.push(Output::Send { conn, bytes });
         }

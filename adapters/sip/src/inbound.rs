@@ -190,7 +190,7 @@ impl Sip {
 
     /// A MESSAGE: checked, and submitted.
     fn take(&mut self, now: Now, open: Open) {
-        match self.read(now, &open) {
+        match self.read_message(now, &open) {
             Err(refused) => {
                 self.report(open.conn, &open.request, refused.status);
                 self.refuse(now, &open, &refused);
@@ -202,7 +202,7 @@ impl Sip {
     }
 
     /// What a MESSAGE says, for which link; `None`: nothing.
-    fn read(&mut self, now: Now, open: &Open) -> Result<Option<(u64, interchange_model::Envelope)>, Refused> {
+    fn read_message(&mut self, now: Now, open: &Open) -> Result<Option<(u64, interchange_model::Envelope)>, Refused> {
         let request = &open.request;
         self.desk.rules.check_content(request)?;
         // We have no dialogs (RFC 3261 §12.2.2).
@@ -266,6 +266,7 @@ impl Sip {
 
     /// The broker has taken a message, or refuses it.
     pub(crate) fn submitted(&mut self, now: Now, token: Token, result: Result<(), Refusal>) {
+        let crowded = self.desk.waiting.len() > MOST_HELD;
         let Some(waiting) = self.desk.waiting.get_mut(&token) else { return };
         let link = self.links.get_mut(&waiting.link);
         let wait = link.as_ref().map_or(std::time::Duration::ZERO, |link| link.settings.answer_wait());
@@ -276,7 +277,7 @@ impl Sip {
         match (result, waiting.early) {
             (Err(why), _) => self.conclude(now, token, Answer::Refused(refusals::to_status(why))),
             (Ok(()), Some(answer)) => self.conclude(now, token, answer),
-            (Ok(()), None) if wait.is_zero() || self.stopped || self.desk.waiting.len() > MOST_HELD => {
+            (Ok(()), None) if wait.is_zero() || self.stopped || crowded => {
                 self.conclude(now, token, Answer::Accepted);
             }
             (Ok(()), None) => self.timers.set(&mut waiting.alarm, Sleeper::Answer(token), Some(now.instant + wait)),

@@ -185,8 +185,11 @@ impl Sip {
                     // A merged request (RFC 3261 §8.2.2.2) is found by what it says, like any other repeat.
                     Action::Request { server, flow, request, .. } => self.requested(now, server, flow, request),
                     Action::Response { client, response } => self.responded(now, client, &response),
-                    Action::TimedOut { client } => self.unanswered(now, client, true),
-                    Action::TransportFailed { client } => self.unanswered(now, client, false),
+                    Action::TimedOut { client } => self.timed_out(now, client),
+                    // Only we end a session's flow, and all that was under way on it was settled then.
+                    Action::TransportFailed { client } => {
+                        self.clients.remove(&client);
+                    }
                     // Only INVITE has these, and each was answered 488.
                     Action::Ack { .. } | Action::Cancelled { .. } | Action::NotAcknowledged { .. } => {}
                 }

@@ -210,7 +210,10 @@ impl Sip {
             self.end_link(now, number);
         }
         let mut begun = Vec::new();
-        for link in links.iter().filter(|link| !self.names.contains_key(&link.id)) {
+        for link in links {
+            if self.names.contains_key(&link.id) {
+                continue;
+            }
             match usable(link) {
                 Ok(settings) => {
                     let number = self.number();
@@ -329,7 +332,10 @@ impl Sip {
                 }
                 self.arm_link(number);
             }
-            None => self.down(now, number, Health::Retrying { why: "no request can be sent now".to_owned() }),
+            None => {
+                self.down(now, number, Health::Retrying { why: "no request can be sent now".to_owned() });
+                self.close(now, conn, CloseReason::Limit, "no request can be sent now");
+            }
         }
     }
 
@@ -420,10 +426,6 @@ impl Sip {
             self.end_flow(now, flow);
         }
         self.tell(number, health);
-        // A dialled connection that does not work is of no use to anybody.
-        if let Some(conn) = old.filter(|conn| conn.is_dialled()) {
-            self.close(now, conn, CloseReason::Broken, "the link is down");
-        }
     }
 
     /// The peer wants no more requests for so many seconds (RFC 3261 §21.5.4).

@@ -65,17 +65,15 @@ impl Sip {
         {
             return None;
         }
-        let up = !self.stopped && matches!(self.links.get(&number)?.state, State::Up(_));
-        let sample = |more| translate::to_notice(envelope, failure, more, &self.hub).ok();
-        if !up {
-            // Only to say that there is something to send; it is not counted before the link is up.
-            return sample(0).filter(|_| translate::takes_notices(&envelope.to));
-        }
         if !translate::takes_notices(&envelope.to) {
             return None;
         }
-        let pair = (envelope.from.clone(), envelope.to.clone());
-        let more = self.links.get_mut(&number)?.notices.allow(now.instant, &pair)?;
+        let link = self.links.get_mut(&number)?;
+        let more = match link.state {
+            State::Up(_) => link.notices.allow(now.instant, &(envelope.from.clone(), envelope.to.clone()))?,
+            // It will not be sent now, and is counted when it is.
+            _ => 0,
+        };
         translate::to_notice(envelope, failure, more, &self.hub).ok()
     }
 
@@ -132,37 +130,36 @@ impl Sip {
             _ if delivery.is_notice => Outcome::Delivered,
             _ => Outcome::Refused(refusals::from_status(code)),
         };
-        match code {
-            401 | 407 => tracing::warn!(link = %link.id, code, "the SIP server asks for a password: it does not take the hub for a trusted peer"),
-            300.. => tracing::debug!(link = %link.id, code, "a MESSAGE was refused"),
-            _ => {}
+        if matches!(code, 401 | 407)
+            && let Some(session) = link.session()
+        {
+            let text = format!("link {}: the server asks for a password ({code}), so it does not know the hub as a trusted peer", link.id);
+            self.out.push(Output::Note { conn: session.conn, text });
         }
         self.finish(number, place, outcome);
         self.send_waiting(now, number);
     }
 
-    /// Nobody answered one of our requests in time (timer F), or its connection is gone.
-    pub(crate) fn unanswered(&mut self, now: Now, client: ClientId, timed_out: bool) {
+    /// Nobody answered one of our requests in time (timer F).
+    pub(crate) fn timed_out(&mut self, now: Now, client: ClientId) {
         match self.clients.remove(&client) {
             None => {}
             Some(Asked::Options { link }) => self.probe_failed(now, link, client),
-            Some(Asked::Message { link, place, sent }) => self.message_unanswered(now, link, place, sent, timed_out),
+            Some(Asked::Message { link, place, sent }) => self.message_timed_out(now, link, place, sent),
         }
     }
 
-    fn message_unanswered(&mut self, now: Now, number: u64, place: Place, sent: Instant, timed_out: bool) {
+    fn message_timed_out(&mut self, now: Now, number: u64, place: Place, sent: Instant) {
         let Some(link) = self.links.get(&number) else { return };
         // The link has gone down since, and all was settled.
         let Some(delivery) = link.outbox.get(place) else { return };
-        if timed_out && link.heard.is_some_and(|heard| heard > sent) {
+        if link.heard.is_some_and(|heard| heard > sent) {
             // The peer lives and answers others: the trouble is with this message, and it shall not stop the rest for ever.
             let outcome = if delivery.is_notice { Outcome::Delivered } else { Outcome::Refused(Refusal::TimedOut) };
             self.finish(number, place, outcome);
             self.send_waiting(now, number);
-        } else if timed_out {
-            self.silent(now, number, "the server did not answer a message within 32 s");
         } else {
-            self.silent(now, number, "the connection was lost before a message was answered");
+            self.silent(now, number, "the server did not answer a message within 32 s");
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use interchange_bus::{Bus, BusError};
-use interchange_model::{DeliveryId, Envelope, MessageId, QueueId, Refusal};
+use interchange_model::{DeliveryId, Envelope, LinkId, MessageId, QueueId, Refusal};
 use interchange_registry::Registry;
 use sha2::{Digest, Sha256};
 
@@ -18,33 +18,38 @@ pub(crate) struct Refused {
     pub(crate) why: Refusal,
 }
 
-/// Publishes the failures of all these in one batch; then, and only then, they may be settled.
+/// Publishes the failures of all these, which `link` has refused, in one batch; then, and only then, they may be settled.
 /// So a crash between the two repeats a failure, under the same id, and never swallows one.
 ///
 /// # Errors
 /// That of the bus: nothing was published, none may be settled.
-pub(crate) async fn bounce<B: Bus>(refused: &[Refused], bus: &B, registry: &Registry, trace: &Trace) -> Result<(), BusError> {
-    let mut batch = Vec::new();
-    let mut stages = Vec::new();
+pub(crate) async fn bounce<B: Bus>(
+    refused: &[Refused],
+    link: &LinkId,
+    bus: &B,
+    registry: &Registry,
+    trace: &Trace,
+) -> Result<(), BusError> {
+    let mut failures = Vec::new();
     for Refused { envelope, why, .. } in refused {
         let _span = tracing::debug_span!("bounce", id = %envelope.id).entered();
         // No bounce of a bounce, and none to a link that is no more.
         let failure = envelope.failure(failure_id(envelope), *why, SystemTime::now());
-        match failure.filter(|failure| registry.link(&failure.origin).is_some()) {
-            Some(failure) => {
-                let failure = Arc::new(failure);
-                batch.push((QueueId::Link(failure.origin.clone()), failure.clone()));
-                stages.push((Stage::Failed(*why), envelope));
-                stages.push((Stage::Accepted, &refused[0].envelope));
-            }
-            None => stages.push((Stage::Dropped(*why), envelope)),
-        }
+        failures.push(failure.filter(|failure| registry.link(&failure.origin).is_some()).map(Arc::new));
     }
+    let batch: Vec<_> =
+        failures.iter().flatten().map(|failure| (QueueId::Link(failure.origin.clone()), failure.clone())).collect();
     if !batch.is_empty() {
         bus.publish(batch).await?;
     }
-    for (stage, envelope) in stages {
-        trace.record(stage, envelope, None);
+    for (Refused { envelope, why, .. }, failure) in refused.iter().zip(failures) {
+        match failure {
+            Some(failure) => {
+                trace.record(Stage::Failed(*why), envelope, Some(link));
+                trace.record(Stage::Accepted, &failure, Some(&failure.origin));
+            }
+            None => trace.record(Stage::Dropped(*why), envelope, Some(link)),
+        }
     }
     Ok(())
 }

@@ -1,7 +1,6 @@
 //! What became of each message: one structured log event for each stage, and the same as values for those who subscribe.
 
 use std::fmt::Write;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -188,6 +187,3 @@ impl Trace {
         let _ = self.events.send(event);
     }
 }
-
-/// Kept where tasks share it.
-pub(crate) type SharedTrace = Arc<Trace>;

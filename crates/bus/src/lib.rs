@@ -69,7 +69,7 @@ pub trait Bus: Send + Sync + 'static {
 ///
 /// Dropping it frees the queue at once and puts back, in their old places, all envelopes that were leased and not settled:
 /// the next reader gets them first.
-pub trait Queue: Send {
+pub trait Queue: Send + 'static {
     /// Leases the oldest envelope that this reader has not been given yet; waits while there is none.
     /// Nothing limits how many are leased at once: that is the reader's to decide.
     ///

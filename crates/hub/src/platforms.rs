@@ -6,5 +6,5 @@ use interchange_adapter::Platform;
 pub const PLATFORMS: &[Platform] = &[
     interchange_echo::PLATFORM,
     interchange_xmpp::PLATFORM,
-    //SIP interchange_sip::PLATFORM,
+    interchange_sip::PLATFORM,
 ];

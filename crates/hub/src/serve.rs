@@ -2,16 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use anyhow::Context;
 use interchange_adapter::Build;
-use interchange_broker::Broker;
+use interchange_broker::{Broker, Trace, TraceEvent};
 use interchange_bus_embedded::EmbeddedBus;
 use interchange_driver::{Bound, Driver, HubCertificate, Limits, Listener, Reach, Resolver, Roots, Setup, Tls};
 use interchange_model::{PlatformName, Settings};
-use interchange_registry::Registry;
-use tokio::sync::{mpsc, watch};
+use interchange_registry::{Parts, Registry};
+use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::config::Config;
 use crate::platforms::PLATFORMS;
@@ -19,13 +19,14 @@ use crate::secret;
 
 /// Words that may wait between an adapter and the broker, each way. A full line makes the driver stop reading sockets.
 const WORDS: usize = 1024;
-/// How long messages in flight may take to be settled when the hub stops.
-const SETTLE_WITHIN: Duration = Duration::from_secs(10);
-
 /// A hub that runs.
 pub struct Running {
     drivers: Vec<Driver>,
     broker: Broker,
+    bus: Arc<EmbeddedBus>,
+    /// Keeps the registry readable; it does not change while the hub runs, since it is read from the configuration.
+    _registry: watch::Sender<Arc<Registry>>,
+    trace: Trace,
     /// Every listening socket with the address it really has, by platform.
     pub bound: Vec<(&'static str, Bound)>,
 }
@@ -47,7 +48,7 @@ pub fn check_files(config: &Config) -> anyhow::Result<Vec<String>> {
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    let running = start(&config, interchange_broker::Trace::default()).await?;
+    let running = start(&config).await?;
     for (platform, bound) in &running.bound {
         tracing::info!(platform, address = %bound.address, transport = bound.listener.transport.label(), "listening");
     }
@@ -67,7 +68,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When something that it needs is not there.
-pub async fn start(config: &Config, trace: interchange_broker::Trace) -> anyhow::Result<Running> {
+pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let (tls, warnings) = tls(config)?;
     for warning in warnings {
         tracing::warn!("{warning}");
@@ -75,7 +76,9 @@ pub async fn start(config: &Config, trace: interchange_broker::Trace) -> anyhow:
     let registry = Arc::new(registry(config)?);
     create_data_directory(config)?;
     let secret = secret::load_or_create(&config.data_directory)?;
-    let bus = EmbeddedBus::open(&config.data_directory, interchange_bus_embedded::Options::default()).await.context("the bus cannot be opened")?;
+    let options = interchange_bus_embedded::Options::default();
+    let bus = EmbeddedBus::open(&config.data_directory, options).await.context("the bus cannot be opened")?;
+    let bus = Arc::new(bus);
     let resolver = match config.name_servers.as_slice() {
         [] => Resolver::system().context("the system's name servers are not known")?,
         servers => Resolver::with_name_servers(servers)?,
@@ -112,11 +115,10 @@ pub async fn start(config: &Config, trace: interchange_broker::Trace) -> anyhow:
         to_adapters.insert(platform.name(), to_adapter);
         drivers.push(driver);
     }
-    let (publish_registry, registry) = watch::channel(registry);
-    let broker = Broker::start(bus, registry, to_adapters, from_adapters, trace, secret);
-    // The registry is read from the configuration and does not change while the hub runs.
-    drop(publish_registry);
-    Ok(Running { drivers, broker, bound })
+    let (keep_registry, registry) = watch::channel(registry);
+    let trace = Trace::new(secret);
+    let broker = Broker::start(Arc::clone(&bus), registry, to_adapters, from_adapters, trace.clone());
+    Ok(Running { drivers, broker, bus, _registry: keep_registry, trace, bound })
 }
 
 fn build(platform: &interchange_adapter::Platform, settings: &Settings, hub: &interchange_model::Domain, secret: [u8; 32]) -> Box<dyn interchange_adapter::Adapter> {
@@ -125,14 +127,24 @@ fn build(platform: &interchange_adapter::Platform, settings: &Settings, hub: &in
 }
 
 impl Running {
+    /// What happens to messages from now on.
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<TraceEvent> {
+        self.trace.subscribe()
+    }
+
     /// Takes no more, lets what is in flight come to its end, and says goodbye to every peer.
     pub async fn stop(mut self) {
-        self.broker.stop(SETTLE_WITHIN).await;
+        self.broker.stop().await;
         for driver in &mut self.drivers {
             driver.stop();
         }
         for driver in &mut self.drivers {
             driver.stopped().await;
+        }
+        if let Err(error) = self.bus.close().await {
+            // Nothing is lost: what was accepted is on disk, and the next start reads it.
+            tracing::warn!(%error, "the bus did not close in good order");
         }
     }
 }
@@ -172,6 +184,11 @@ fn registry(config: &Config) -> anyhow::Result<Registry> {
         crate::config::Community::Open => interchange_registry::Community::Open,
         crate::config::Community::Invitation => interchange_registry::Community::Invitation,
     };
-    let hub = Some(crate::config::HUB_MEMBER.into());
-    Ok(Registry::new(hub, config.links.clone(), config.partnerships.clone(), community)?)
+    Ok(Registry::new(Parts {
+        hub: config.domain.clone(),
+        members: config.members.iter().map(|(id, _)| id.clone()).collect(),
+        links: config.links.clone(),
+        partnerships: config.partnerships.clone(),
+        community,
+    })?)
 }

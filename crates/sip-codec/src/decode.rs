@@ -205,18 +205,15 @@ impl Head {
     }
 
     fn check(&self) -> Result<(Core, Option<u8>), Rejected> {
-        for (index, header) in self.headers.iter().enumerate() {
-            if let Some(name) = header.name()
-                && name.is_single()
-                && self.headers.iter().skip(index + 1).any(|other| other.name() == Some(name))
-            {
+        let mut seen = 0u128;
+        for name in self.headers.iter().filter_map(Header::name).filter(|name| name.is_single()) {
+            let bit = 1 << (name as u8);
+            if seen & bit != 0 {
                 // RFC 4475 §3.3.8
-                return Err(Rejected::new(
-                    400,
-                    format!("Repeated {}", name.as_str()),
-                    Malformed::word("one header", name.as_str().as_bytes()),
-                ));
+                let cause = Malformed::word("one header", name.as_str().as_bytes());
+                return Err(Rejected::new(400, format!("Repeated {}", name.as_str()), cause));
             }
+            seen |= bit;
         }
         // Those below the top are only echoed: what a peer's own network wrote there is not ours to judge
         let via = match self.headers.elements(Name::Via).next() {
@@ -392,7 +389,6 @@ fn parse_line(block: &Bytes, line: &[u8], place: usize) -> Result<Header, Malfor
     if !lex::is_token(name) {
         return Err(Malformed::word("a header name", name));
     }
-    let spelling = block.slice(place..place + name.len());
     let raw = line.get(colon + 1..).unwrap_or_default();
     // RFC 3261 §25.1: NUL only as a quoted-pair, CR and LF only as a line end
     let mut folded = false;
@@ -406,7 +402,12 @@ fn parse_line(block: &Bytes, line: &[u8], place: usize) -> Result<Header, Malfor
         }
     }
     let value = if folded { Bytes::from(unfold(raw)) } else { block.slice_ref(lex::trim(raw)) };
-    Ok(Header::received(spelling, Value::checked(value)))
+    let known = Name::lookup(name);
+    let spelling = match known.map(Name::as_str) {
+        Some(long) if long.as_bytes() == name => Bytes::from_static(long.as_bytes()),
+        _ => block.slice(place..place + name.len()),
+    };
+    Ok(Header::received(known, spelling, Value::checked(value)))
 }
 
 /// RFC 3261 §7.3.1: a line end with the white space around it is one space.

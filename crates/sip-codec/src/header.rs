@@ -219,8 +219,8 @@ pub struct Header {
 }
 
 impl Header {
-    pub(crate) fn received(spelling: Bytes, value: Value) -> Self {
-        Self { known: Name::lookup(&spelling), spelling, value }
+    pub(crate) fn received(known: Option<Name>, spelling: Bytes, value: Value) -> Self {
+        Self { known, spelling, value }
     }
 
     /// The header it is, if this crate knows it.

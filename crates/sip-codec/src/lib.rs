@@ -59,3 +59,8 @@ pub use status::reason_phrase;
 pub use stream::{StreamDecoder, StreamEvent};
 pub use uri::{Scheme, Uri, percent_decode, percent_encode};
 pub use via::{Transport, Via};
+
+/// The example in the README compiles and holds.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExample;

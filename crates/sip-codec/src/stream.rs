@@ -71,6 +71,11 @@ impl StreamDecoder {
         self.buffer.len()
     }
 
+    /// Whether everything pushed has been taken out, and no message is half read.
+    pub fn is_idle(&self) -> bool {
+        self.buffer.is_empty() && matches!(self.state, State::Between { .. } | State::Dead)
+    }
+
     /// The next event, or `None` until more is pushed.
     pub fn next_event(&mut self) -> Option<StreamEvent> {
         loop {

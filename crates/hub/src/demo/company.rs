@@ -67,11 +67,13 @@ impl Company {
 
     async fn hear(&mut self, word: Up) {
         match word {
-            Up::Submit { token, envelope, .. } => {
+            Up::Submit { token, link, envelope } => {
                 let known = self.firm.people.iter().any(|person| *person == envelope.to.user_key());
                 let result = if known { Ok(()) } else { Err(Refusal::NoSuchUser) };
                 let _ = self.down.send(Down::Submitted { token, result }).await;
                 if known {
+                    // The person has read it at once: a SIP server then says 200 and not 202.
+                    let _ = self.down.send(Down::Delivered { link, id: envelope.id }).await;
                     self.answer(&envelope).await;
                 }
             }

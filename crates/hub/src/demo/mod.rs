@@ -18,7 +18,9 @@ use std::time::Duration;
 use anyhow::Context;
 use interchange_adapter::{Build, Platform, Transport};
 use interchange_driver::{Driver, HubCertificate, Limits, Listener, Reach, Resolver, Roots, Setup, Tls};
-use interchange_model::{Domain, Settings};
+use interchange_broker::{Stage, TraceEvent};
+use interchange_model::{Address, Domain, Kind, Refusal, Settings};
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
 use crate::config::Config;
@@ -31,7 +33,7 @@ use view::{Crossing, View};
 
 const HUB_DOMAIN: &str = "hub.example";
 /// How the two platforms of the demonstration are listened for.
-const LISTENERS: &[(&str, Transport)] = &[("xmpp", Transport::Tcp)];
+const LISTENERS: &[(&str, Transport)] = &[("xmpp", Transport::Tcp), ("sip", Transport::Tls)];
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Runs until Ctrl-C, SIGTERM, or the time is over.
@@ -51,9 +53,8 @@ pub async fn run(directory: &Path, time: Option<Duration>, rate: f64) -> anyhow:
         firms.push(FirmServer::start(firm, &authority)?);
     }
     let config = configure(&directory, &authority, &firms)?;
-    let trace = interchange_broker::Trace::default();
-    let mut events = trace.subscribe();
-    let hub = serve::start(&config, trace).await?;
+    let hub = serve::start(&config).await?;
+    let mut events = hub.events();
     let addresses: HashMap<&str, SocketAddr> = hub.bound.iter().map(|(platform, bound)| (*platform, bound.address)).collect();
 
     let platform_of: HashMap<&str, &str> = FIRMS.iter().map(|firm| (firm.domain, firm.platform)).chain([(HUB_DOMAIN, "echo")]).collect();
@@ -86,9 +87,11 @@ pub async fn run(directory: &Path, time: Option<Duration>, rate: f64) -> anyhow:
                     let _ = speaker.try_send(conversation);
                 }
             }
-            event = events.next() => {
-                let Some(event) = event else { break };
-                show(&mut view, &platform_of, &event);
+            event = events.recv() => match event {
+                Ok(event) => show(&mut view, &platform_of, &event),
+                // A terminal slower than the messages misses some lines; the hub waits for nobody who only looks on.
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => break,
             }
         }
     }
@@ -161,20 +164,21 @@ fn link_settings(address: SocketAddr) -> serde_json::Map<String, serde_json::Val
 }
 
 /// One line for a message whose fate is known.
-fn show(view: &mut View, platform_of: &HashMap<&str, &str>, event: &interchange_broker::TraceEvent) {
-    if event.kind != interchange_model::Kind::Text || !matches!(event.stage, "delivered" | "failed" | "refused") {
+fn show(view: &mut View, platform_of: &HashMap<&str, &str>, event: &TraceEvent) {
+    let known = matches!(event.stage, Stage::Delivered | Stage::Failed(_) | Stage::Refused(_));
+    if event.kind != Some(Kind::Text) || !known {
         return;
     }
     let now = time::OffsetDateTime::now_utc();
-    let platform = |address: &interchange_model::Address| platform_of.get(address.domain().as_str()).copied().unwrap_or("?");
+    let platform = |address: &Address| platform_of.get(address.domain().as_str()).copied().unwrap_or("?");
     view.crossing(&Crossing {
         time: &format!("{:02}:{:02}:{:02}", now.hour(), now.minute(), now.second()),
         from: &event.from.to_string(),
         to: &event.to.to_string(),
         from_platform: platform(&event.from),
         to_platform: platform(&event.to),
-        refusal: event.refusal.map(interchange_model::Refusal::label),
-        took: event.took,
+        refusal: event.stage.refusal().map(Refusal::label),
+        took: event.elapsed,
     });
 }
 

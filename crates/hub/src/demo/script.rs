@@ -17,9 +17,9 @@ pub(super) struct Firm {
 /// Four firms on two platforms.
 pub(super) const FIRMS: &[Firm] = &[
     Firm { id: "acme", name: "Acme Trading", domain: "acme.example", platform: "xmpp", people: &["alice", "o'malley"] },
-    Firm { id: "globex", name: "Globex Bank", domain: "globex.example", platform: "xmpp", people: &["bob", "yūko"] },
+    Firm { id: "globex", name: "Globex Bank", domain: "globex.example", platform: "sip", people: &["bob", "yūko"] },
     Firm { id: "initech", name: "Initech Brokers", domain: "initech.example", platform: "xmpp", people: &["carol"] },
-    Firm { id: "umbrella", name: "Umbrella Insurance", domain: "umbrella.example", platform: "xmpp", people: &["dave"] },
+    Firm { id: "umbrella", name: "Umbrella Insurance", domain: "umbrella.example", platform: "sip", people: &["dave"] },
 ];
 
 /// One conversation: two people, who take turns.

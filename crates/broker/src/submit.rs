@@ -1,0 +1,294 @@
+//! Taking in: what all platforms say, in one task. It routes, publishes in batches, answers, and hands settlements to the links' tasks.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use interchange_bus::{Bus, BusError};
+use interchange_model::{Down, Envelope, Health, Link, LinkId, PlatformName, QueueId, Refusal, Token, Up};
+use interchange_registry::Registry;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+use tracing::Instrument;
+
+use crate::deliver::{Delivery, Surroundings, WORDS, Word};
+use crate::trace::{Stage, Trace};
+use crate::{Platforms, STOP_LIMIT};
+
+/// Submissions of one batch.
+const BATCH: usize = 256;
+
+/// Submissions that may wait while a batch is on its way to the store. Beyond it nothing more is taken in, drivers notice,
+/// and peers are read no further.
+const WAITING: usize = 1024;
+
+/// The task that takes in.
+pub(crate) struct Intake<B: Bus> {
+    bus: Arc<B>,
+    registry: watch::Receiver<Arc<Registry>>,
+    /// The registry by which everything is decided until the next is taken up.
+    snapshot: Arc<Registry>,
+    platforms: Platforms,
+    trace: Trace,
+    health: watch::Sender<BTreeMap<LinkId, Health>>,
+    links: HashMap<LinkId, Running>,
+    tasks: JoinSet<()>,
+    /// Where each link's submissions are answered. Links that are gone stay in it: a submission may still be under way.
+    answers: HashMap<LinkId, mpsc::Sender<Down>>,
+    /// Routed, and not yet on their way to the store.
+    waiting: VecDeque<Submission>,
+}
+
+/// A link with a task.
+struct Running {
+    platform: PlatformName,
+    in_flight: u16,
+    words: mpsc::Sender<Word>,
+}
+
+/// A submission that is allowed.
+struct Submission {
+    token: Token,
+    answer: mpsc::Sender<Down>,
+    envelope: Arc<Envelope>,
+    /// The link it leaves over.
+    out: LinkId,
+}
+
+impl<B: Bus> Intake<B> {
+    pub(crate) fn new(
+        bus: Arc<B>,
+        mut registry: watch::Receiver<Arc<Registry>>,
+        platforms: Platforms,
+        trace: Trace,
+        health: watch::Sender<BTreeMap<LinkId, Health>>,
+    ) -> Self {
+        let snapshot = registry.borrow_and_update().clone();
+        Self {
+            bus,
+            registry,
+            snapshot,
+            platforms,
+            trace,
+            health,
+            links: HashMap::new(),
+            tasks: JoinSet::new(),
+            answers: HashMap::new(),
+            waiting: VecDeque::new(),
+        }
+    }
+
+    /// Runs until it is told to stop, or no platform is left; then `until` says when what is left is given up.
+    pub(crate) async fn run(mut self, mut up: mpsc::Receiver<Up>, mut stopping: watch::Receiver<bool>) {
+        self.take_up_registry().await;
+        let mut words = Vec::with_capacity(BATCH);
+        let mut publishing = None;
+        let mut until: Option<Instant> = None;
+        let mut deaf = false;
+        loop {
+            if publishing.is_none() && !self.waiting.is_empty() {
+                let batch = self.waiting.drain(..self.waiting.len().min(BATCH)).collect();
+                publishing = Some(Box::pin(publish(self.bus.clone(), batch)));
+            }
+            if until.is_some() && self.tasks.is_empty() && publishing.is_none() {
+                break;
+            }
+            tokio::select! {
+                biased;
+                (batch, result) = published(&mut publishing), if publishing.is_some() => {
+                    publishing = None;
+                    self.answer(batch, &result).await;
+                }
+                Ok(()) = self.registry.changed(), if until.is_none() => {
+                    self.snapshot = self.registry.borrow_and_update().clone();
+                    self.take_up_registry().await;
+                }
+                _ = stopping.changed(), if until.is_none() => {
+                    until = Some(Instant::now() + STOP_LIMIT);
+                    for link in self.links.values() {
+                        let _ = link.words.send(Word::Stop).await;
+                    }
+                }
+                Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => {
+                    if let Err(error) = ended
+                        && error.is_panic()
+                    {
+                        tracing::error!(%error, "a link's task panicked: nothing is delivered to that link until the hub is restarted");
+                    }
+                }
+                taken = up.recv_many(&mut words, BATCH), if !deaf && self.waiting.len() < WAITING => {
+                    if taken == 0 {
+                        // No platform is left. The links' tasks hear what was said to them before, and end.
+                        deaf = true;
+                        until.get_or_insert_with(|| Instant::now() + STOP_LIMIT);
+                        self.links.clear();
+                    }
+                    for word in words.drain(..) {
+                        self.take(word).await;
+                    }
+                }
+                () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {
+                    tracing::warn!(links = self.tasks.len(), "some links did not settle what is in flight; it is handed over again after the start");
+                    self.tasks.abort_all();
+                    until = Some(Instant::now() + STOP_LIMIT);
+                }
+            }
+        }
+        // What was said before the end is heard and answered.
+        while let Ok(word) = up.try_recv() {
+            self.take(word).await;
+        }
+        if let Some(publishing) = publishing {
+            let (batch, result) = publishing.await;
+            self.answer(batch, &result).await;
+        }
+        while !self.waiting.is_empty() {
+            let batch = self.waiting.drain(..self.waiting.len().min(BATCH)).collect();
+            let (batch, result) = publish(self.bus.clone(), batch).await;
+            self.answer(batch, &result).await;
+        }
+        self.tasks.shutdown().await;
+        if let Err(error) = self.bus.flush().await {
+            tracing::warn!(%error, "the last settlements could not be stored; those envelopes may come twice");
+        }
+    }
+
+    /// Makes the links' tasks those of the present registry, and tells the platforms.
+    async fn take_up_registry(&mut self) {
+        let snapshot = self.snapshot.clone();
+        // A link that moved to another platform is another link.
+        self.links.retain(|id, running| snapshot.link(id).is_some_and(|link| link.platform == running.platform));
+        for link in snapshot.all_links() {
+            match self.links.get_mut(&link.id) {
+                Some(running) if running.in_flight == link.pace.in_flight => {}
+                Some(running) => {
+                    running.in_flight = link.pace.in_flight;
+                    let _ = running.words.send(Word::Pace(link.pace)).await;
+                }
+                None => self.start(link),
+            }
+        }
+        let known: HashSet<&LinkId> = self.links.keys().collect();
+        self.health.send_modify(|health| {
+            health.retain(|link, _| known.contains(link));
+            for link in known {
+                health.entry(link.clone()).or_insert(Health::Connecting);
+            }
+        });
+        for (platform, down) in self.platforms.iter() {
+            let word = Down::Links { links: snapshot.links(platform), hosted: snapshot.hosted() };
+            if down.send(word).await.is_err() {
+                tracing::warn!(%platform, "the platform has ended and cannot be told of its links");
+            }
+        }
+    }
+
+    fn start(&mut self, link: &Link) {
+        let Some(down) = self.platforms.get(&link.platform) else {
+            tracing::error!(link = %link.id, platform = %link.platform, "this hub does not run the link's platform: messages for the link wait");
+            return;
+        };
+        let (words, inbox) = mpsc::channel(WORDS);
+        let around = Surroundings {
+            bus: self.bus.clone(),
+            registry: self.registry.clone(),
+            platforms: self.platforms.clone(),
+            trace: self.trace.clone(),
+        };
+        self.answers.insert(link.id.clone(), down.clone());
+        self.tasks.spawn(Delivery::new(link.id.clone(), link.pace, down.clone(), around).run(inbox));
+        let running = Running { platform: link.platform.clone(), in_flight: link.pace.in_flight, words };
+        self.links.insert(link.id.clone(), running);
+    }
+
+    /// Takes one word from a platform.
+    async fn take(&mut self, word: Up) {
+        match word {
+            Up::Submit { token, link, envelope } => {
+                let Some(answer) = self.answers.get(&link).cloned() else {
+                    tracing::error!(%link, "a submission over a link that never was cannot be answered");
+                    return;
+                };
+                match self.submit(&link, &envelope) {
+                    Ok(out) => self.waiting.push_back(Submission { token, answer, envelope, out }),
+                    Err(why) => {
+                        self.trace.record(Stage::Refused(why), &envelope, None);
+                        let _ = answer.send(Down::Submitted { token, result: Err(why) }).await;
+                    }
+                }
+            }
+            Up::Settle { link, delivery, outcome } => self.tell(&link, Word::Settle { delivery, outcome }).await,
+            Up::Health { link, health } => {
+                if self.links.contains_key(&link) {
+                    let up = health.is_up();
+                    self.note_health(&link, health);
+                    self.tell(&link, Word::Health { up }).await;
+                }
+            }
+            Up::Refused { link, from, to, why } => self.trace.refused_by_adapter(link, from, to, why),
+        }
+    }
+
+    /// Which link a submission leaves over.
+    fn submit(&self, via: &LinkId, envelope: &Envelope) -> Result<LinkId, Refusal> {
+        let _span = tracing::debug_span!("submit", id = %envelope.id).entered();
+        if envelope.origin != *via {
+            return Err(Refusal::NotYours);
+        }
+        let _span = tracing::debug_span!("route", id = %envelope.id).entered();
+        self.snapshot.route(via, envelope).map(|link| link.id.clone())
+    }
+
+    /// Says a word to a link's task. A link that is gone needs none: its queue is closed.
+    async fn tell(&self, link: &LinkId, word: Word) {
+        if let Some(running) = self.links.get(link) {
+            let _ = running.words.send(word).await;
+        }
+    }
+
+    fn note_health(&self, link: &LinkId, health: Health) {
+        let changed = self.health.send_if_modified(|all| {
+            let before = all.insert(link.clone(), health.clone());
+            before.as_ref() != Some(&health)
+        });
+        if !changed {
+            return;
+        }
+        match &health {
+            Health::Up | Health::Connecting => tracing::info!(%link, health = health.label(), "link"),
+            Health::Retrying { why } => tracing::warn!(%link, health = health.label(), why, "link"),
+            Health::Broken { why } => tracing::error!(%link, health = health.label(), why, "link"),
+        }
+    }
+
+    /// Tells the submitters of a batch what became of it.
+    async fn answer(&self, batch: Vec<Submission>, result: &Result<(), BusError>) {
+        if let Err(error) = result {
+            tracing::warn!(%error, submissions = batch.len(), "submissions cannot be stored; their senders are asked to try again");
+        }
+        let result = if result.is_ok() { Ok(()) } else { Err(Refusal::Overloaded) };
+        for Submission { token, answer, envelope, out } in batch {
+            let stage = result.map_or_else(Stage::Refused, |()| Stage::Accepted);
+            self.trace.record(stage, &envelope, Some(&out));
+            // An error: the platform has ended, and nobody waits for the answer.
+            let _ = answer.send(Down::Submitted { token, result }).await;
+        }
+    }
+}
+
+/// Stores a batch.
+async fn publish<B: Bus>(bus: Arc<B>, batch: Vec<Submission>) -> (Vec<Submission>, Result<(), BusError>) {
+    let envelopes = batch.iter().map(|submission| (QueueId::Link(submission.out.clone()), submission.envelope.clone())).collect();
+    let first = batch.first().map(|submission| tracing::field::display(submission.envelope.id));
+    let span = tracing::debug_span!("publish", id = first, count = batch.len());
+    let result = bus.publish(envelopes).instrument(span).await;
+    (batch, result)
+}
+
+/// What became of the batch under way.
+async fn published<F: Future + Unpin>(publishing: &mut Option<F>) -> F::Output {
+    match publishing {
+        Some(publishing) => publishing.await,
+        None => std::future::pending().await,
+    }
+}
