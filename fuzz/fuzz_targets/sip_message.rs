@@ -21,7 +21,13 @@ fuzz_target!(|data: &[u8]| {
             }
             let encoded = message.encode();
             // Long names may carry what was compact over a limit; nothing else may differ
-            let roomy = Limits { start_line: usize::MAX, header_block: usize::MAX, headers: usize::MAX, vias: usize::MAX, body: usize::MAX };
+            let roomy = Limits {
+                start_line: usize::MAX,
+                header_block: usize::MAX,
+                headers: usize::MAX,
+                vias: usize::MAX,
+                body: usize::MAX,
+            };
             let again = decode_datagram(encoded.clone(), &roomy).expect("what we write can be read");
             assert!(again == message);
             assert_eq!(again.encode(), encoded);

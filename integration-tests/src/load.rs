@@ -131,9 +131,10 @@ fn send_paced(sender: &mut dyn LoadSender, per_second: u64, messages: u64) {
 }
 
 /// What has arrived so far; shared by the receiver's threads and [`run`].
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Tally {
     shared: Arc<(Mutex<Arrivals>, Condvar)>,
+    conversations: usize,
 }
 
 #[derive(Debug, Default)]
@@ -145,14 +146,26 @@ struct Arrivals {
     received: u64,
     repeated: u64,
     overtaken: u64,
-    next: u64,
+    /// The number after the highest that has come, for each conversation.
+    next: Vec<u64>,
     last: Option<Instant>,
 }
 
+impl Default for Tally {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Tally {
-    /// An empty tally.
+    /// An empty tally of one conversation.
     pub fn new() -> Self {
-        Self::default()
+        Self::of_conversations(1)
+    }
+
+    /// An empty tally of messages that take so many conversations in turn: order holds within each.
+    pub fn of_conversations(conversations: usize) -> Self {
+        Self { shared: Arc::default(), conversations }
     }
 
     /// Forgets everything, before the next run.
@@ -166,7 +179,7 @@ impl Tally {
             return;
         }
         let now = nanoseconds_now();
-        self.lock().record(stamps, now);
+        self.lock().record(stamps, now, self.conversations);
         self.shared.1.notify_all();
     }
 
@@ -210,7 +223,8 @@ impl Tally {
 }
 
 impl Arrivals {
-    fn record(&mut self, stamps: &[Stamp], now: u64) {
+    fn record(&mut self, stamps: &[Stamp], now: u64, conversations: usize) {
+        self.next.resize(conversations, 0);
         self.last = Some(Instant::now());
         for stamp in stamps {
             let index = usize::try_from(stamp.number).expect("a number fits the address space");
@@ -222,10 +236,11 @@ impl Arrivals {
                 continue;
             }
             self.received += 1;
-            if stamp.number < self.next {
+            let next = &mut self.next[index % conversations];
+            if stamp.number < *next {
                 self.overtaken += 1;
             }
-            self.next = self.next.max(stamp.number + 1);
+            *next = (*next).max(stamp.number + 1);
             let microseconds = now.saturating_sub(stamp.nanoseconds) / 1_000;
             self.latencies.push(u32::try_from(microseconds).unwrap_or(u32::MAX));
         }

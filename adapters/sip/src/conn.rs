@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use interchange_adapter::{CloseReason, ConnId, Identity, Now, Output, TlsPeer, TlsRole, Transport, Via};
-use sip_codec::{Limits, Message, Method, Rejected, Request, Response, StreamDecoder, StreamEvent, decode_datagram, is_keep_alive};
+use sip_codec::{
+    Limits, Message, Method, Rejected, Request, Response, StreamDecoder, StreamEvent, decode_datagram, is_keep_alive,
+};
 use sip_stack::{Flow, FlowId, PeerId};
 
 use crate::Sip;
@@ -312,7 +314,8 @@ impl Sip {
         let Some(known) = self.conns.get_mut(&conn) else { return };
         known.alarm.rang();
         if known.deadline().is_some_and(|deadline| now.instant >= deadline) {
-            let detail = if known.is_stranger() { "the peer belongs to no link" } else { "a message did not come whole within 30 s" };
+            let detail =
+                if known.is_stranger() { "the peer belongs to no link" } else { "a message did not come whole within 30 s" };
             let why = if known.is_stranger() { CloseReason::Refused } else { CloseReason::TimedOut };
             self.close(now, conn, why, detail);
         } else {

@@ -68,7 +68,9 @@ pub(crate) enum Answer {
 
 impl Desk {
     pub(crate) fn new() -> Self {
-        use Method::{Ack, Bye, Cancel, Info, Invite, Message, Notify, Options, Prack, Publish, Refer, Register, Subscribe, Update};
+        use Method::{
+            Ack, Bye, Cancel, Info, Invite, Message, Notify, Options, Prack, Publish, Refer, Register, Subscribe, Update,
+        };
         let rules = Rules {
             // INVITE is understood, and refused by 488: no session of any kind is offered yet.
             methods: vec![Invite, Ack, Cancel, Bye, Options, Message],
@@ -86,7 +88,8 @@ impl Desk {
 }
 
 /// Bodies in which we find words.
-const ACCEPT: [&str; 6] = ["text/plain", "text/html", "multipart/alternative", "multipart/mixed", "multipart/related", "message/cpim"];
+const ACCEPT: [&str; 6] =
+    ["text/plain", "text/html", "multipart/alternative", "multipart/mixed", "multipart/related", "message/cpim"];
 
 fn refused(status: u16) -> Refused {
     Refused { status, reason: None, headers: Vec::new() }
@@ -180,10 +183,14 @@ impl Sip {
             status: 200,
             reason: None,
             // RFC 3261 §11.2
-            headers: [(Name::Allow, self.desk.rules.allow()), (Name::Accept, ACCEPT.join(", ")), (Name::Supported, String::new())]
-                .into_iter()
-                .filter_map(|(name, value)| Some((name, Value::new(&value).ok()?)))
-                .collect(),
+            headers: [
+                (Name::Allow, self.desk.rules.allow()),
+                (Name::Accept, ACCEPT.join(", ")),
+                (Name::Supported, String::new()),
+            ]
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, Value::new(&value).ok()?)))
+            .collect(),
         };
         self.refuse(now, open, &capabilities);
     }
@@ -226,7 +233,8 @@ impl Sip {
         // From decides among the links of the connection. From a domain of none of them it is submitted all the same, for
         // the broker to refuse: so the trace shows it.
         let links = self.conns.get(&open.conn).map(|conn| conn.links.as_slice()).unwrap_or_default();
-        let owner = links.iter().find(|number| self.links.get(number).is_some_and(|link| link.domains.contains(from.address.domain())));
+        let owner =
+            links.iter().find(|number| self.links.get(number).is_some_and(|link| link.domains.contains(from.address.domain())));
         let Some(number) = owner.or(links.first()).copied() else { return Err(refused(403)) };
         let Some(link) = self.links.get(&number) else { return Err(refused(403)) };
         let id = MessageId::new(now.wall, self.random.random());
@@ -259,7 +267,8 @@ impl Sip {
         self.desk.seen.open(now.instant, fingerprint, token);
         self.desk.by_message.insert(message, token);
         let requests = vec![open];
-        let waiting = Waiting { link: number, message, fingerprint, requests, stored: false, early: None, alarm: Alarm::default() };
+        let waiting =
+            Waiting { link: number, message, fingerprint, requests, stored: false, early: None, alarm: Alarm::default() };
         self.desk.waiting.insert(token, waiting);
         self.out.push(Output::Broker(Up::Submit { token, link: name, envelope: Arc::new(envelope) }));
     }

@@ -200,12 +200,8 @@ impl Sip {
         let same = |old: &Link, new: &Provisioned| {
             old.id == new.id && old.domains == new.domains && LinkSettings::read(&new.settings).as_ref() == Ok(&old.settings)
         };
-        let gone: Vec<u64> = self
-            .links
-            .iter()
-            .filter(|(_, old)| !links.iter().any(|new| same(old, new)))
-            .map(|(number, _)| *number)
-            .collect();
+        let gone: Vec<u64> =
+            self.links.iter().filter(|(_, old)| !links.iter().any(|new| same(old, new))).map(|(number, _)| *number).collect();
         for number in gone {
             self.end_link(now, number);
         }
@@ -222,7 +218,10 @@ impl Sip {
                     begun.push(number);
                 }
                 Err(error) => {
-                    let why = format!("the settings cannot be used: {}{error}", if error.path.is_empty() { String::new() } else { format!("{}: ", error.path) });
+                    let why = format!(
+                        "the settings cannot be used: {}{error}",
+                        if error.path.is_empty() { String::new() } else { format!("{}: ", error.path) }
+                    );
                     self.out.push(Output::Broker(Up::Health { link: link.id.clone(), health: Health::Broken { why } }));
                 }
             }
@@ -250,12 +249,16 @@ impl Sip {
         let Some(link) = self.links.get(&number) else { return };
         self.out.push(Output::Broker(Up::Health { link: link.id.clone(), health: Health::Connecting }));
         // The peer may be here already.
-        let mut here: Vec<ConnId> = self.conns.iter().filter(|(_, conn)| conn.links.contains(&number)).map(|(conn, _)| *conn).collect();
+        let mut here: Vec<ConnId> =
+            self.conns.iter().filter(|(_, conn)| conn.links.contains(&number)).map(|(conn, _)| *conn).collect();
         here.sort_unstable();
         for conn in here {
             self.consider(now, number, conn);
         }
-        if matches!(self.links.get(&number), Some(Link { state: State::Waiting { .. }, settings: LinkSettings { dial: Dial::Always, .. }, .. })) {
+        if matches!(
+            self.links.get(&number),
+            Some(Link { state: State::Waiting { .. }, settings: LinkSettings { dial: Dial::Always, .. }, .. })
+        ) {
             self.dial(number);
         }
     }
@@ -401,7 +404,8 @@ impl Sip {
         }
         let opening = matches!(link.state, State::Opening { .. });
         let server = link.settings.host.clone().unwrap_or_else(|| link.server_name());
-        let why = if opening { format!("{server} cannot be reached: {detail}") } else { format!("the connection was lost: {detail}") };
+        let why =
+            if opening { format!("{server} cannot be reached: {detail}") } else { format!("the connection was lost: {detail}") };
         self.down(now, number, Health::Retrying { why });
     }
 
@@ -451,7 +455,11 @@ impl Sip {
             if was_open {
                 link.doubtful.insert(delivery.message);
             }
-            self.out.push(Output::Broker(Up::Settle { link: link.id.clone(), delivery: delivery.id, outcome: Outcome::LinkDown }));
+            self.out.push(Output::Broker(Up::Settle {
+                link: link.id.clone(),
+                delivery: delivery.id,
+                outcome: Outcome::LinkDown,
+            }));
         }
     }
 
@@ -511,7 +519,7 @@ impl Sip {
     fn try_again(&mut self, now: Now, number: u64) {
         let Some(link) = self.links.get_mut(&number) else { return };
         let newest = link.candidates.last().copied().filter(|conn| self.conns.contains_key(conn));
-        let dials = link.settings.dial == Dial::Always;
+        let dials = link.settings.dial == Dial::Always && !self.stopped;
         match newest {
             Some(conn) => self.probe(now, number, conn),
             None if dials => self.dial(number),
@@ -562,7 +570,11 @@ impl Sip {
         for number in numbers {
             let Some(link) = self.links.get_mut(&number) else { continue };
             for delivery in link.outbox.drain_waiting() {
-                self.out.push(Output::Broker(Up::Settle { link: link.id.clone(), delivery: delivery.id, outcome: Outcome::LinkDown }));
+                self.out.push(Output::Broker(Up::Settle {
+                    link: link.id.clone(),
+                    delivery: delivery.id,
+                    outcome: Outcome::LinkDown,
+                }));
             }
         }
     }

@@ -133,7 +133,10 @@ impl Sip {
         if matches!(code, 401 | 407)
             && let Some(session) = link.session()
         {
-            let text = format!("link {}: the server asks for a password ({code}), so it does not know the hub as a trusted peer", link.id);
+            let text = format!(
+                "link {}: the server asks for a password ({code}), so it does not know the hub as a trusted peer",
+                link.id
+            );
             self.out.push(Output::Note { conn: session.conn, text });
         }
         self.finish(number, place, outcome);

@@ -385,7 +385,9 @@ mod tests {
         assert_eq!(sent_by(r#"{"contact_host":"sip.hub.example:15061"}"#), Ok(("sip.hub.example".to_owned(), Some(15061))));
         assert_eq!(sent_by(r#"{"contact_host":"[2001:db8::1]"}"#), Ok(("[2001:db8::1]".to_owned(), None)));
         assert_eq!(sent_by(r#"{"contact_host":"[2001:db8::1]:5"}"#), Ok(("[2001:db8::1]".to_owned(), Some(5))));
-        for bad in [r#"{"contact_host":""}"#, r#"{"contact_host":"a b"}"#, r#"{"contact_host":"a:0"}"#, r#"{"contact_host":"a:x"}"#] {
+        for bad in
+            [r#"{"contact_host":""}"#, r#"{"contact_host":"a b"}"#, r#"{"contact_host":"a:0"}"#, r#"{"contact_host":"a:x"}"#]
+        {
             assert_eq!(sent_by(bad).unwrap_err().path, "contact_host", "{bad}");
         }
     }

@@ -104,7 +104,8 @@ fn cut(subject: &Plain) -> Plain {
 
 /// The form of a BCP 47 tag.
 fn is_language(tag: &str) -> bool {
-    (1..=35).contains(&tag.len()) && tag.split('-').all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+    (1..=35).contains(&tag.len())
+        && tag.split('-').all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
 
 /// The MESSAGE of a text. `None`: it says nothing, so there is nothing to send.
@@ -112,7 +113,12 @@ fn is_language(tag: &str) -> bool {
 /// # Errors
 /// [`Refusal::Loop`] without a hop left; [`Refusal::TooLarge`] for more than `max_text` bytes of text;
 /// [`Refusal::Unsupported`] for what SIP cannot say.
-pub(crate) fn to_request(envelope: &Envelope, text: &Text, hub: &Hub, max_text: usize) -> Result<Option<RequestBuilder>, Refusal> {
+pub(crate) fn to_request(
+    envelope: &Envelope,
+    text: &Text,
+    hub: &Hub,
+    max_text: usize,
+) -> Result<Option<RequestBuilder>, Refusal> {
     let subject = text.subject.as_ref().filter(|subject| !subject.is_empty());
     let words = match subject {
         Some(subject) if text.plain.is_empty() => subject,

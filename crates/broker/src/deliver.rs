@@ -35,9 +35,14 @@ const RETURN_PATIENCE: Duration = Duration::from_secs(2);
 /// What a link's task is told.
 #[derive(Debug)]
 pub(crate) enum Word {
-    Settle { delivery: DeliveryId, outcome: Outcome },
+    Settle {
+        delivery: DeliveryId,
+        outcome: Outcome,
+    },
     /// Whether the link takes messages.
-    Health { up: bool },
+    Health {
+        up: bool,
+    },
     Pace(Pace),
     /// Hand nothing more over, and end when all is settled.
     Stop,

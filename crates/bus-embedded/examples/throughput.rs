@@ -1,6 +1,6 @@
 //! How fast the embedded bus is here: publish, lease and settle, by batch size and number of queues.
 //!
-//! `cargo run --release -p interchange-bus-embedded --example throughput [directory]`
+//! `cargo run --release -p interchange-bus-embedded --example throughput [directory [batch]]`
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -45,7 +45,8 @@ async fn measure(directory: PathBuf, batch: usize, queues: usize) {
     let mut published = 0_usize;
     let mut times = Vec::new();
     while start.elapsed() < TIME {
-        let envelopes = (0..batch).map(|index| (names[(published + index) % queues].clone(), envelope(published + index))).collect();
+        let envelopes =
+            (0..batch).map(|index| (names[(published + index) % queues].clone(), envelope(published + index))).collect();
         let before = Instant::now();
         bus.publish(envelopes).await.expect("published");
         times.push(before.elapsed());

@@ -6,7 +6,7 @@
 //!
 //! **Writing.** One task owns the only writing connection. All that was published and settled while it was busy goes into
 //! its next transaction (group commit): under load many callers share one sync, when idle nobody waits for company.
-//! Settlements alone wait [`SETTLE_DELAY`] for a publish to travel with.
+//! Settlements alone wait [`SETTLE_DELAY`], or until there are [`SETTLEMENTS`], for a larger publish to travel with.
 //!
 //! **Reading.** A reader that has caught up is handed what was published in memory, after the commit. One that is behind
 //! reads the table in pages. At most [`READY_ENVELOPES`] envelopes or [`READY_BYTES`] wait in memory for one reader; what
@@ -22,6 +22,7 @@ mod writer;
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
 
 use interchange_bus::{Bus, BusError, Waiting};
@@ -32,7 +33,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 pub use line::{READY_BYTES, READY_ENVELOPES};
 pub use queue::EmbeddedQueue;
 pub use store::{OpenError, Options};
-pub use writer::SETTLE_DELAY;
+pub use writer::{SETTLE_DELAY, SETTLEMENTS};
 
 use line::{Line, locked};
 use writer::{Command, Entry};
@@ -57,14 +58,16 @@ pub(crate) struct Shared {
     lines: Mutex<HashMap<QueueId, Arc<Line>>>,
     /// Queues with settlements that the writer has not seen.
     settled: Mutex<Vec<Arc<Line>>>,
-    /// Rung when `settled` gets its first entry.
+    /// How many settlements that is.
+    settlements: AtomicUsize,
+    /// Rung when `settled` gets an entry.
     settled_bell: Notify,
     /// Reading connections.
     pool: SqlitePool,
     /// The last delivery id given.
-    deliveries: std::sync::atomic::AtomicU64,
+    deliveries: AtomicU64,
     /// The writer has ended: nothing will come any more.
-    closed: std::sync::atomic::AtomicBool,
+    closed: AtomicBool,
 }
 
 impl EmbeddedBus {
@@ -79,6 +82,7 @@ impl EmbeddedBus {
         let shared = Arc::new(Shared {
             lines: Mutex::new(store.lines.into_iter().map(|line| (line.queue.clone(), line)).collect()),
             settled: Mutex::default(),
+            settlements: AtomicUsize::new(0),
             settled_bell: Notify::new(),
             pool: store.pool,
             deliveries: Default::default(),

@@ -1,6 +1,7 @@
 //! One queue in memory: how much is stored, what was settled, and what its reader is about to be given.
 
 use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -98,13 +99,13 @@ impl Line {
     /// As the store has it.
     pub(crate) fn stored(queue: QueueId, number: i64, depth: u64, last: i64) -> Self {
         // What was leased before the start is not known, so all of it may have been.
-        let state =
-            State { number: Some(number), assigned: last, stored: last, leased: last, depth, ..State::default() };
+        let state = State { number: Some(number), assigned: last, stored: last, leased: last, depth, ..State::default() };
         Self { queue, state: Mutex::new(state), bell: Notify::new() }
     }
 
     /// Takes an envelope out. The writer will hear of it.
     pub(crate) fn settle(self: &Arc<Self>, settled: Settled, shared: &Shared) {
+        shared.settlements.fetch_add(1, Relaxed);
         let news = {
             let mut state = locked(&self.state);
             state.depth = state.depth.saturating_sub(1);
@@ -204,5 +205,43 @@ impl Reader {
         let ready = self.ready.pop_front()?;
         self.bytes -= ready.bytes;
         Some(ready)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use interchange_bus::conformance::envelope;
+
+    fn read_by_one_who_has_caught_up() -> State {
+        let mut state = State::default();
+        state.reader = Some(Reader::new(&state, 1));
+        state
+    }
+
+    #[test]
+    fn what_a_page_has_found_already_is_not_handed_over_again() {
+        let mut state = read_by_one_who_has_caught_up();
+        // The page saw the row between its commit and the moment when the writer says so.
+        state.reader.as_mut().unwrap().cursor = 5;
+        assert!(!state.committed(5, envelope(5), 100));
+        assert!(state.committed(6, envelope(6), 100));
+        let reader = state.reader.as_mut().unwrap();
+        assert_eq!(reader.pop().map(|ready| ready.sequence), Some(6));
+        assert!(reader.pop().is_none());
+    }
+
+    #[test]
+    fn memory_for_a_reader_is_bounded_by_number_and_by_size() {
+        for (bytes, bound) in [(100, READY_ENVELOPES), (READY_BYTES / 4, 4)] {
+            let mut state = read_by_one_who_has_caught_up();
+            for sequence in 1..=5000 {
+                state.committed(sequence, envelope(0), bytes);
+            }
+            let reader = state.reader.as_ref().unwrap();
+            assert_eq!(reader.ready.len(), bound);
+            assert!(!reader.live, "the rest is read from the table, from here on");
+            assert_eq!((reader.cursor, state.stored), (bound as i64, 5000));
+        }
     }
 }

@@ -162,13 +162,12 @@ impl Page {
 
     /// What there is, the last sequence number seen, and whether that was the end.
     async fn rows(&self) -> Result<(Vec<Found>, i64, bool), BusError> {
-        let mut rows = sqlx::query(
-            "SELECT sequence, envelope FROM envelope WHERE queue = ? AND sequence > ? ORDER BY sequence LIMIT ?",
-        )
-        .bind(self.number)
-        .bind(self.after)
-        .bind(PAGE as i64)
-        .fetch(&self.shared.pool);
+        let mut rows =
+            sqlx::query("SELECT sequence, envelope FROM envelope WHERE queue = ? AND sequence > ? ORDER BY sequence LIMIT ?")
+                .bind(self.number)
+                .bind(self.after)
+                .bind(PAGE as i64)
+                .fetch(&self.shared.pool);
         let (mut found, mut last, mut count, mut bytes) = (Vec::new(), self.after, 0, 0);
         while let Some(row) = rows.try_next().await.map_err(store::unavailable)? {
             count += 1;

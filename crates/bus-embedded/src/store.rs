@@ -106,7 +106,8 @@ pub(crate) async fn open(directory: &Path, options: Options) -> Result<Store, Op
         .filename(&path)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(Duration::from_secs(10))
+        // Only an operator's own tool can hold the database; publishers wait no longer for it than this.
+        .busy_timeout(Duration::from_secs(2))
         .disable_statement_logging();
     let mut connection = common
         .clone()
@@ -184,7 +185,9 @@ async fn lines(connection: &mut SqliteConnection) -> Result<Vec<Arc<Line>>, sqlx
                 let (number, last) = (row.try_get_unchecked(0)?, row.try_get_unchecked(3)?);
                 lines.push(Arc::new(Line::stored(queue, number, depth.unsigned_abs(), last)));
             }
-            None => tracing::error!(queue = %name.escape_debug(), "a queue with an unknown kind of name: what is in it stays there"),
+            None => {
+                tracing::error!(queue = %name.escape_debug(), "a queue with an unknown kind of name: what is in it stays there")
+            }
         }
     }
     Ok(lines)

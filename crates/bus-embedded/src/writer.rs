@@ -20,6 +20,9 @@ use crate::{Shared, store};
 /// How long settlements wait at most for others, or for a larger publish, to share a commit with.
 pub const SETTLE_DELAY: Duration = Duration::from_millis(10);
 
+/// How many settlements wait at most while small publishes are committed: a crash hands that many over again, beside what was leased.
+pub const SETTLEMENTS: usize = 64;
+
 /// How long settlements wait after a commit that failed.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
@@ -55,7 +58,10 @@ type Done = oneshot::Sender<Result<(), BusError>>;
 /// What the writer is asked.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Publish { entries: Vec<Entry>, done: Done },
+    Publish {
+        entries: Vec<Entry>,
+        done: Done,
+    },
     /// Store what was settled before.
     Flush(Done),
     /// The same, then close everything.
@@ -64,7 +70,7 @@ pub(crate) enum Command {
 
 /// Runs until it is told to close, or the bus is dropped.
 pub(crate) async fn run(connection: SqliteConnection, lock: File, mut inbox: mpsc::Receiver<Command>, shared: Arc<Shared>) {
-    let mut writer = Writer { connection, shared, texts: HashMap::new(), settle_at: None };
+    let mut writer = Writer { connection, shared, texts: HashMap::new(), settle_at: None, emptied: None };
     let closing = writer.work(&mut inbox).await;
     // Callers that come now are told; those that have come are told by their dropped answers.
     drop(inbox);
@@ -90,6 +96,8 @@ struct Writer {
     texts: HashMap<Text, Arc<str>>,
     /// When settlements that no publish has taken along are stored.
     settle_at: Option<Instant>,
+    /// When the write-ahead file was last emptied because a commit had failed.
+    emptied: Option<Instant>,
 }
 
 /// What goes to the database in one transaction.
@@ -140,7 +148,8 @@ impl Writer {
             }
             // A small publish goes alone, as a single statement, which costs half; settlements gather meanwhile.
             let rows: usize = publishes.iter().map(|(entries, _)| entries.len()).sum();
-            let due = self.settle_at.is_some_and(|at| at <= Instant::now());
+            let due =
+                self.settle_at.is_some_and(|at| at <= Instant::now()) || self.shared.settlements.load(Relaxed) >= SETTLEMENTS;
             let alone = asked.is_none() && !due && (1..=SMALL).contains(&rows);
             let settled = if alone { Vec::new() } else { self.take_settled() };
             let result = self.commit(&mut publishes, settled).await;
@@ -157,6 +166,7 @@ impl Writer {
     /// The queues with settlements.
     fn take_settled(&mut self) -> Vec<Arc<Line>> {
         self.settle_at = None;
+        self.shared.settlements.store(0, Relaxed);
         std::mem::take(&mut *locked(&self.shared.settled))
     }
 
@@ -234,8 +244,21 @@ impl Writer {
         if result.is_err() {
             // Fails when the transaction is over already, which is as good.
             let _ = sqlx::query("ROLLBACK").execute(&mut self.connection).await;
+            self.empty_write_ahead().await;
         }
         result.map_err(store::unavailable)
+    }
+
+    /// After a failure: moves what is in the write-ahead file into the database and cuts it, at most once a second. Where there is no
+    /// room for the file to grow, nothing could be removed either, and the store would stay full for ever.
+    async fn empty_write_ahead(&mut self) {
+        if self.emptied.is_some_and(|at| at.elapsed() < RETRY_DELAY) {
+            return;
+        }
+        self.emptied = Some(Instant::now());
+        if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut self.connection).await {
+            tracing::error!(%error, "the bus cannot move what it has stored into its database");
+        }
     }
 
     async fn try_execute(&mut self, work: &mut Work) -> Result<(), sqlx::Error> {

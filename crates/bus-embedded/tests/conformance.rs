@@ -20,7 +20,7 @@ impl Storage for Directory {
     }
 
     async fn open_small(&self) -> EmbeddedBus {
-        EmbeddedBus::open(self.0.path(), Options { capacity: 500_000, ..Options::default() }).await.unwrap()
+        EmbeddedBus::open(self.0.path(), Options { capacity: 500_000 }).await.unwrap()
     }
 }
 

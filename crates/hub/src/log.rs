@@ -25,6 +25,6 @@ fn start_at(format: LogFormat, level: &str) {
     // A second start in one process (tests) keeps the first.
     let _ = match format {
         LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
-        LogFormat::Json => builder.json().with_current_span(false).try_init(),
+        LogFormat::Json => builder.json().with_current_span(trace_spans).try_init(),
     };
 }

@@ -166,7 +166,8 @@ mod tests {
         let registry = Registry::new(parts()).unwrap();
         assert_eq!(registry.link(&"acme-sip".into()).map(|link| link.member.as_str()), Some("acme"));
         assert_eq!(registry.link(&"nobody".into()), None);
-        let of = |name| registry.links(&PlatformName::from_static(name)).iter().map(|link| link.id.to_string()).collect::<Vec<_>>();
+        let of =
+            |name| registry.links(&PlatformName::from_static(name)).iter().map(|link| link.id.to_string()).collect::<Vec<_>>();
         assert_eq!(of("sip"), ["acme-sip", "globex-sip"]);
         assert_eq!(of("pigeon"), Vec::<String>::new());
         assert_eq!(registry.all_links().len(), 5);

@@ -1,5 +1,6 @@
 //! Making requests of our own, and responses to those of others.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -16,7 +17,7 @@ use crate::uri::Uri;
 use crate::via::{self, Via};
 
 /// A request in the making. A clone of it with another Via is the same request for another try (RFC 3263 §4.3).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RequestBuilder {
     method: Method,
     uri: Uri,
@@ -131,6 +132,13 @@ impl RequestBuilder {
         let via = self.vias.into_iter().next().ok_or(Unencodable::Missing("Via"))?;
         let core = Core { via, from, to, call_id, cseq };
         Ok(Request { method: self.method, uri: self.uri, core, max_forwards: Some(self.max_forwards), headers, body: self.body })
+    }
+}
+
+/// Shows no address and no text, so that it may be logged.
+impl fmt::Debug for RequestBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RequestBuilder({} {:?}, CSeq {:?}, {} body bytes)", self.method, self.uri, self.cseq, self.body.len())
     }
 }
 

@@ -195,14 +195,22 @@ fn ipv6() {
     // §4.3: what looks like a port is one only behind the bracket
     let Ok(Message::Request(read)) = with_uri("sip:[2001:db8::10:5070]") else { panic!() };
     assert_eq!((read.uri().port(), read.uri().host().unwrap().as_str()), (None, "[2001:db8::10:5070]"));
+    // §4.4
     let Ok(Message::Request(read)) = with_uri("sip:[2001:db8::10]:5070") else { panic!() };
     assert_eq!(read.uri().port(), Some(5070));
-    // §4.5, §4.6: received with and without brackets; sent-by of IPv6
+    // §4.5: received with and without brackets
     for received in ["[2001:db8::9:255]", "2001:db8::9:255"] {
         let via = format!("SIP/2.0/UDP [2001:db8::9:1];received={received};branch=z9hG4bKas3-111");
         assert_eq!(Via::parse(via.as_bytes()).unwrap().received(), Some("2001:db8::9:255".parse().unwrap()));
     }
-    // §4.8, §4.9: several address families in one message; IPv4 mapped into IPv6
+    // §4.7: both families in one message
+    let both = "Via: SIP/2.0/UDP 192.0.2.1;received=192.0.2.1,SIP/2.0/TCP [2001:db8::9:1]\r\nContact: <sip:a@[2001:db8::20]>\r\nContent-Length: 0\r\n";
+    let read = request(message(both, b"").into());
+    assert_eq!(
+        read.headers().vias().map(|via| via.unwrap().host().ip().map(|ip| ip.is_ipv6())).collect::<Vec<_>>(),
+        [None, Some(false), Some(true)]
+    );
+    // §4.9: IPv4 mapped into IPv6
     assert_eq!(host("[::ffff:192.0.2.10]").ip(), Some("::ffff:192.0.2.10".parse().unwrap()));
     // §4.10: three colons in a row
     assert_eq!(with_uri("sip:user@[2001:db8:::192.0.2.1]").unwrap_err().status, 400);
@@ -225,7 +233,8 @@ fn a_builder_refuses_what_is_not_its_own() {
 #[test]
 fn debug_shows_no_person_and_no_text() {
     let built = build("secret words");
-    let shown = format!("{built:?} {:?} {:?}", built.from(), built.headers());
+    let draft = Request::builder(Method::Message, built.uri().clone()).body(ContentType::new("text", "plain").unwrap(), "secret");
+    let shown = format!("{built:?} {draft:?} {:?} {:?}", built.from(), built.headers());
     assert!(!shown.contains("alice") && !shown.contains("secret"), "{shown}");
 }
 

@@ -1,6 +1,7 @@
 //! The layer: what goes in and comes out, and the maps that bind messages to transactions.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -44,7 +45,7 @@ pub struct ClientId(u64);
 pub struct ServerId(u64);
 
 /// What must now happen.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Action {
     /// Write these bytes: one whole message.
     Transmit {
@@ -99,6 +100,24 @@ pub enum Action {
         /// The INVITE.
         server: ServerId,
     },
+}
+
+/// Shows no address and no text, so that it may be logged.
+impl fmt::Debug for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Transmit { flow, bytes } => write!(f, "Transmit({flow:?}, {} bytes)", bytes.len()),
+            Self::Request { server, flow, request, merged_with } => {
+                write!(f, "Request({server:?}, {:?}, {request:?}, merged with {merged_with:?})", flow.id)
+            }
+            Self::Ack { server, request } => write!(f, "Ack({server:?}, {request:?})"),
+            Self::Cancelled { server } => write!(f, "Cancelled({server:?})"),
+            Self::Response { client, response } => write!(f, "Response({client:?}, {response:?})"),
+            Self::TimedOut { client } => write!(f, "TimedOut({client:?})"),
+            Self::TransportFailed { client } => write!(f, "TransportFailed({client:?})"),
+            Self::NotAcknowledged { server } => write!(f, "NotAcknowledged({server:?})"),
+        }
+    }
 }
 
 /// Values that do not change while a layer lives.

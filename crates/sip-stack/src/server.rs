@@ -12,7 +12,7 @@ use crate::timers::{Kind, Owner};
 /// An answer that was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RespondError {
-    /// The transaction is over: the peer has long given up (RFC 4320 §4.1), or there never was one.
+    /// The transaction is over: the peer has long given up (RFC 4320 §4.2), or there never was one.
     #[error("no such request, or its sender has given up")]
     Unknown,
     /// A final answer was given before.
@@ -175,11 +175,11 @@ impl TransactionLayer {
         let trying =
             Response::to_request(request, 100, None, flow.source).ok().filter(|_| wants_trying).map(|response| response.encode());
         if trying.is_some() {
-            // RFC 3261 §17.2.1: an INVITE soon. RFC 4320 §4.2: others on UDP only once the peer's timer E has slowed down
+            // RFC 3261 §17.2.1: an INVITE soon. RFC 4320 §4.1: others on UDP only once the peer's timer E has slowed down
             self.timers.set(owner, Kind::Trying, now + if is_invite { timers.trying } else { timers.silence() });
         }
         if !is_invite {
-            // RFC 4320 §4.1: after 64*T1 the peer has given up, and no answer may be sent
+            // RFC 4320 §4.2: after 64*T1 the peer has given up, and no answer may be sent
             self.timers.set(owner, Kind::End, now + timers.whole());
         }
         let call = CallKey::of(flow.peer, request);

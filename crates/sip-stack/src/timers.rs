@@ -41,7 +41,7 @@ impl Timers {
         self.t1 * 64
     }
 
-    /// RFC 4320 §4.2: when the peer's timer E has reached T2, which is after T1 + 2·T1 + ... below T2 (3.5 s).
+    /// RFC 4320 §4.1: when the peer's timer E has reached T2, which is after T1 + 2·T1 + ... below T2 (3.5 s).
     pub(crate) fn silence(&self) -> Duration {
         let (mut sum, mut step) = (Duration::ZERO, self.t1);
         while step < self.t2 && !step.is_zero() {

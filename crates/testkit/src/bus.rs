@@ -166,11 +166,7 @@ impl Bus for FakeBus {
             .iter()
             .filter_map(|(queue, stored)| {
                 let (_, oldest) = stored.entries.first_key_value()?;
-                Some(Waiting {
-                    queue: queue.clone(),
-                    depth: stored.entries.len() as u64,
-                    oldest: oldest.envelope.accepted,
-                })
+                Some(Waiting { queue: queue.clone(), depth: stored.entries.len() as u64, oldest: oldest.envelope.accepted })
             })
             .collect();
         waiting.sort_by_key(|entry| entry.queue.name());

@@ -8,7 +8,7 @@ use std::thread;
 
 use rustls::ClientConnection;
 
-use super::stamp::{Scanner, Template, body, number_place};
+use super::stamp::{Scanner, Template, body, number_place, time_place};
 use super::{LoadSender, Tally, nanoseconds_now};
 use crate::certificates::Identity;
 use crate::ports::ReservedPort;
@@ -53,11 +53,11 @@ impl SipSender {
     pub fn new(client: TlsSipClient, from: &str, to: &str, body_bytes: usize) -> Self {
         let (connection, socket) = client.into_parts();
         let local = socket.local_addr().expect("an open socket has an address");
-        let number = number_place();
+        let (number, time) = (number_place(), time_place());
         let body = body(body_bytes);
         let request = format!(
-            "MESSAGE {to} SIP/2.0\r\nVia: SIP/2.0/TLS {local};branch=z9hG4bKload{number}\r\nMax-Forwards: 70\r\n\
-             From: <{from}>;tag=load{number}\r\nTo: <{to}>\r\nCall-ID: {number}@{local}\r\nCSeq: 1 MESSAGE\r\n\
+            "MESSAGE {to} SIP/2.0\r\nVia: SIP/2.0/TLS {local};branch=z9hG4bKload{number}-{time}\r\nMax-Forwards: 70\r\n\
+             From: <{from}>;tag=load{number}\r\nTo: <{to}>\r\nCall-ID: {number}-{time}@{local}\r\nCSeq: 1 MESSAGE\r\n\
              Content-Type: text/plain;charset=UTF-8\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );

@@ -29,6 +29,11 @@ pub(super) fn number_place() -> &'static str {
     NUMBER_PLACE
 }
 
+/// The place for the time, which tells one run's messages from another's.
+pub(super) fn time_place() -> &'static str {
+    NANOSECONDS_PLACE
+}
+
 /// A whole message as bytes, in which only digits change.
 #[derive(Debug)]
 pub(super) struct Template {

@@ -65,7 +65,8 @@ impl ClientStream {
 #[derive(Debug)]
 pub struct XmppSender {
     socket: TcpStream,
-    template: Template,
+    /// One for each conversation; messages take them in turn.
+    templates: Vec<Template>,
     buffer: Vec<u8>,
     errors: Arc<AtomicU64>,
 }
@@ -73,9 +74,16 @@ pub struct XmppSender {
 impl XmppSender {
     /// Logs `user` in; messages will go to `to` with bodies of this many bytes.
     pub fn login(server: &XmppServer, user: &str, to: &str, body_bytes: usize) -> Self {
+        Self::login_to_many(server, user, &[to.to_owned()], body_bytes)
+    }
+
+    /// As [`XmppSender::login`], to each of these in turn: as many conversations.
+    pub fn login_to_many(server: &XmppServer, user: &str, to: &[String], body_bytes: usize) -> Self {
         let stream = ClientStream::login(server, user);
-        let stanza =
-            format!("<message to='{to}' type='chat' id='load{}'><body>{}</body></message>", number_place(), body(body_bytes));
+        let stanza = |to: &String| {
+            format!("<message to='{to}' type='chat' id='load{}'><body>{}</body></message>", number_place(), body(body_bytes))
+        };
+        let templates = to.iter().map(|to| Template::new(stanza(to))).collect();
         let errors = Arc::new(AtomicU64::new(0));
         let (mut socket, count) = (stream.socket.try_clone().expect("a socket clones"), errors.clone());
         thread::spawn(move || {
@@ -85,7 +93,7 @@ impl XmppSender {
                 count.fetch_add(found as u64, Ordering::Relaxed);
             }
         });
-        Self { socket: stream.socket, template: Template::new(stanza), buffer: Vec::new(), errors }
+        Self { socket: stream.socket, templates, buffer: Vec::new(), errors }
     }
 
     /// How many error stanzas have come back, more or less: one that is cut between two reads may be missed.
@@ -97,7 +105,11 @@ impl XmppSender {
 impl LoadSender for XmppSender {
     fn send(&mut self, first: u64, count: u64) {
         self.buffer.clear();
-        self.template.render(first, count, nanoseconds_now(), &mut self.buffer);
+        let now = nanoseconds_now();
+        for number in first..first + count {
+            let turn = number as usize % self.templates.len();
+            self.templates[turn].render(number, 1, now, &mut self.buffer);
+        }
         self.socket.write_all(&self.buffer).expect("the server takes what a client writes");
     }
 }

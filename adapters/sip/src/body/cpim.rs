@@ -98,7 +98,9 @@ mod tests {
 
     #[test]
     fn abuse_6_another_sender_inside_is_a_spoof() {
-        for from in ["<im:eve@b.example>", "bob <im:bob@b.example.evil.example>", "<im:bob@b.example>\r\nFrom: <im:eve@b.example>"] {
+        for from in
+            ["<im:eve@b.example>", "bob <im:bob@b.example.evil.example>", "<im:bob@b.example>\r\nFrom: <im:eve@b.example>"]
+        {
             let body = format!("From: {from}\r\n\r\nContent-Type: text/plain\r\n\r\nhello");
             assert_eq!(text(MEDIA, body), Err(BodyFault::Spoofed), "{from}");
         }

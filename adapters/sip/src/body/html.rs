@@ -182,10 +182,11 @@ fn attribute(attributes: &str, wanted: &str) -> Option<String> {
             rest = after;
             continue;
         };
-        let (value, after) = match value.strip_prefix('"').map(|text| (text, '"')).or(value.strip_prefix('\'').map(|text| (text, '\''))) {
-            Some((text, quote)) => text.split_once(quote).unwrap_or((text, "")),
-            None => value.split_at(value.find(|c: char| c.is_ascii_whitespace()).unwrap_or(value.len())),
-        };
+        let (value, after) =
+            match value.strip_prefix('"').map(|text| (text, '"')).or(value.strip_prefix('\'').map(|text| (text, '\''))) {
+                Some((text, quote)) => text.split_once(quote).unwrap_or((text, "")),
+                None => value.split_at(value.find(|c: char| c.is_ascii_whitespace()).unwrap_or(value.len())),
+            };
         if name.eq_ignore_ascii_case(wanted) {
             return Some(unescaped(value.trim()));
         }
@@ -216,7 +217,8 @@ fn unescaped(value: &str) -> String {
 /// Links that may be shown: no scripts, no files, no data, and nothing that could break the line.
 fn is_safe(target: &str) -> bool {
     let scheme = target.split_once(':').map_or("", |(scheme, _)| scheme).to_ascii_lowercase();
-    ["http", "https", "mailto", "sip", "xmpp"].contains(&scheme.as_str()) && !target.contains(|c: char| c.is_whitespace() || c.is_control())
+    ["http", "https", "mailto", "sip", "xmpp"].contains(&scheme.as_str())
+        && !target.contains(|c: char| c.is_whitespace() || c.is_control())
 }
 
 /// The character of an entity whose `&` is gone, and how many bytes of text it took.

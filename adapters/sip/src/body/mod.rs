@@ -55,7 +55,9 @@ fn read_part(content_type: &ContentType, body: &[u8], from: &Address, depth: u8)
     match (content_type.kind(), content_type.subtype()) {
         ("text", "plain") => Ok(Words { plain: Plain::new(&decode(content_type, body)?), subject: None }),
         ("text", "html") => Ok(Words { plain: Plain::new(&html::to_plain(&decode(content_type, body)?)), subject: None }),
-        ("multipart", "alternative" | "mixed" | "related") if depth < MAX_DEPTH => multipart::read(content_type, body, from, depth),
+        ("multipart", "alternative" | "mixed" | "related") if depth < MAX_DEPTH => {
+            multipart::read(content_type, body, from, depth)
+        }
         ("message", "cpim") if depth < MAX_DEPTH => cpim::read(body, from, depth),
         _ => Err(BodyFault::Media),
     }
@@ -72,11 +74,14 @@ fn decode(content_type: &ContentType, body: &[u8]) -> Result<String, BodyFault> 
     Ok(encoding.decode(body).0.into_owned())
 }
 
+/// Name and value of a header inside a body.
+type Line = (String, String);
+
 /// The lines of a header block inside a body, unfolded; and what follows the empty line. `None` without an empty line,
 /// or with more lines than any honest sender writes.
-fn header_block(bytes: &[u8]) -> Option<(Vec<(String, String)>, &[u8])> {
+fn header_block(bytes: &[u8]) -> Option<(Vec<Line>, &[u8])> {
     const MAX_LINES: usize = 64;
-    let mut headers: Vec<(String, String)> = Vec::new();
+    let mut headers: Vec<Line> = Vec::new();
     let mut rest = bytes;
     loop {
         let end = rest.iter().position(|byte| *byte == b'\n')?;
@@ -102,12 +107,12 @@ fn header_block(bytes: &[u8]) -> Option<(Vec<(String, String)>, &[u8])> {
 }
 
 /// The first header of a name, in any case.
-fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
+fn header<'a>(headers: &'a [Line], name: &str) -> Option<&'a str> {
     headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
 }
 
 /// What MIME says of a body: its type, and whether its bytes are the content themselves.
-fn mime_type(headers: &[(String, String)]) -> Result<ContentType, BodyFault> {
+fn mime_type(headers: &[Line]) -> Result<ContentType, BodyFault> {
     let encoded = header(headers, "Content-Transfer-Encoding")
         .is_some_and(|encoding| !["7bit", "8bit", "binary"].iter().any(|plain| encoding.eq_ignore_ascii_case(plain)));
     if encoded || header(headers, "Content-Encoding").is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
@@ -154,7 +159,9 @@ mod tests {
 
     #[test]
     fn case_18_what_is_no_text_is_refused() {
-        for media in ["application/pdf", "application/im-iscomposing+xml", "message/imdn+xml", "image/png", "text/rtf", "text/calendar"] {
+        for media in
+            ["application/pdf", "application/im-iscomposing+xml", "message/imdn+xml", "image/png", "text/rtf", "text/calendar"]
+        {
             assert_eq!(text(media, "x"), Err(BodyFault::Media), "{media}");
         }
         assert_eq!(read(None, b"x", &bob()), Err(BodyFault::NoType));

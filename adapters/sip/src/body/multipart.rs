@@ -94,7 +94,8 @@ mod tests {
     fn case_17_plain_is_taken_wherever_it_stands() {
         let plain_first = "preamble\r\n--x\r\nContent-Type: text/plain\r\n\r\nhello\r\n--x\r\ncontent-type: text/html\r\n\r\n<b>no</b>\r\n--x--\r\nepilogue";
         assert_eq!(text("multipart/alternative;boundary=x", plain_first), some("hello"));
-        let html_first = "--x\r\nContent-Type: text/html\r\n\r\n<b>no</b>\r\n--x\r\nContent-Type: text/plain\r\n\r\nhello\r\nyou\r\n--x--";
+        let html_first =
+            "--x\r\nContent-Type: text/html\r\n\r\n<b>no</b>\r\n--x\r\nContent-Type: text/plain\r\n\r\nhello\r\nyou\r\n--x--";
         assert_eq!(text("multipart/mixed;boundary=\"x\"", html_first), some("hello\nyou"));
         let unknown = "--x\r\nContent-Type: application/pdf\r\n\r\nPDF\r\n--x\r\nContent-Type: text/plain;charset=iso-8859-1\r\n\r\nhello\r\n--x--";
         assert_eq!(text("multipart/mixed;boundary=x", unknown), some("hello"));
