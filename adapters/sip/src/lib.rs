@@ -23,7 +23,7 @@ mod timers;
 mod translate;
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use interchange_adapter::{Adapter, Build, CloseReason, ConnId, Input, Now, Output, Platform};
 use interchange_model::{Domain, Down, LinkId, Settings, SettingsError};
@@ -57,7 +57,7 @@ fn build(build: Build<'_>) -> Result<Box<dyn Adapter>, SettingsError> {
         hub: Hub { sent_by, mark },
         random: StdRng::seed_from_u64(build.seed),
         // Another seed than that of the ids, which peers see.
-        layer: TransactionLayer::new(sip_stack::Settings::default(), build.seed.rotate_left(32) ^ 0x5349_5000),
+        layer: TransactionLayer::new(layer_settings(), build.seed.rotate_left(32) ^ 0x5349_5000),
         actions: Vec::new(),
         out: Vec::new(),
         closing: Vec::new(),
@@ -72,6 +72,13 @@ fn build(build: Build<'_>) -> Result<Box<dyn Adapter>, SettingsError> {
         last_number: 0,
         stopped: false,
     }))
+}
+
+/// An answer on a stream is kept for four seconds only, so that the room for transactions is enough for 25,000 requests a
+/// second of one peer; a message repeated later than that is known by what it says.
+fn layer_settings() -> sip_stack::Settings {
+    let timers = sip_stack::Timers { reliable_linger: Duration::from_secs(4), ..sip_stack::Timers::default() };
+    sip_stack::Settings { timers, ..sip_stack::Settings::default() }
 }
 
 /// The machine. Its methods are in the files by subject; each may push onto `out`, `actions` and `closing`, and

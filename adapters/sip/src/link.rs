@@ -117,6 +117,13 @@ impl Doubtful {
         }
     }
 
+    /// The peer has answered: it does not have this one.
+    fn remove(&mut self, message: MessageId) {
+        if self.known.remove(&message) {
+            self.order.retain(|known| *known != message);
+        }
+    }
+
     pub(crate) fn contains(&self, message: MessageId) -> bool {
         self.known.contains(&message)
     }
@@ -432,11 +439,12 @@ impl Sip {
         self.tell(number, health);
     }
 
-    /// The peer wants no more requests for so many seconds (RFC 3261 §21.5.4).
-    pub(crate) fn pause(&mut self, now: Now, number: u64, seconds: u32) {
+    /// The peer wants no more requests for so many seconds (RFC 3261 §21.5.4), and has said so about `message`.
+    pub(crate) fn pause(&mut self, now: Now, number: u64, seconds: u32, message: MessageId) {
         let pause = Duration::from_secs(seconds.into()).min(LONGEST_PAUSE);
         self.settle_all(number);
         let Some(link) = self.links.get_mut(&number) else { return };
+        link.doubtful.remove(message);
         let flow = link.flow();
         if let Some(conn) = link.current() {
             link.state = State::Paused { conn, until: now.instant + pause };

@@ -124,7 +124,10 @@ impl Sip {
         let outcome = match code {
             200..=299 => Outcome::Delivered,
             // RFC 3261 §21.5.4: with Retry-After it is about the server, and the message stays ours.
-            503 if let Some(seconds) = retry_after(response) => return self.pause(now, number, seconds),
+            503 if let Some(seconds) = retry_after(response) => {
+                let message = delivery.message;
+                return self.pause(now, number, seconds, message);
+            }
             // We sent it before, and the peer remembers that (RFC 3261 §8.2.2.2).
             482 if link.doubtful.contains(delivery.message) => Outcome::Delivered,
             _ if delivery.is_notice => Outcome::Delivered,

@@ -123,7 +123,7 @@ pub struct LinkSettings {
     /// Milliseconds for which the answer to a stored message is held back, so that it can be 200 or the recipient's own
     /// refusal instead of 202. 0 to 20,000; default 1,000.
     pub answer_wait: u64,
-    /// Seconds between two OPTIONS that ask whether the peer lives. 10 to 3,600; default 60.
+    /// Seconds between two OPTIONS that ask whether the peer lives. 10 to 3,600, over UDP 10 to 120; default 60.
     pub options_interval: u64,
 }
 
@@ -189,8 +189,13 @@ impl LinkSettings {
         if self.answer_wait > 20_000 {
             return error("answer_wait", "must be 0 to 20000 milliseconds");
         }
-        if !(10..=3_600).contains(&self.options_interval) {
-            return error("options_interval", "must be 10 to 3600 seconds");
+        // A UDP peer of which nothing is heard for 180 s is forgotten.
+        let most = if udp { 120 } else { 3_600 };
+        if !(10..=most).contains(&self.options_interval) {
+            return error(
+                "options_interval",
+                if udp { "must be 10 to 120 seconds over UDP" } else { "must be 10 to 3600 seconds" },
+            );
         }
         Ok(())
     }
@@ -338,6 +343,7 @@ mod tests {
             (r#"{"transport":"udp","host":"b","addresses":["192.0.2.1"],"max_message":1301}"#, "max_message"),
             (r#"{"answer_wait":20001}"#, "answer_wait"),
             (r#"{"options_interval":5}"#, "options_interval"),
+            (r#"{"transport":"udp","host":"b","addresses":["192.0.2.1"],"options_interval":121}"#, "options_interval"),
             (r#"{"pin":["zz"]}"#, "pin[0]"),
             (r#"{"addresses":["192.0.2.0/33"]}"#, "addresses[0]"),
             (r#"{"addresses":["0.0.0.0/0"]}"#, "addresses[0]"),

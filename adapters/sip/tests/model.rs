@@ -67,6 +67,9 @@ impl World {
                     if !line.contains(&number) {
                         line.push(number);
                     }
+                    let pair = |wire: &Wire| wire.header("From").split(';').next().unwrap().to_owned();
+                    let open = self.asked.iter().find(|known| pair(known) == pair(&wire) && known.branch() != wire.branch());
+                    assert!(open.is_none(), "two of one pair at a time");
                     // A retransmission over UDP is the same request.
                     self.asked.retain(|known| known.branch() != wire.branch());
                     self.asked.push(wire);

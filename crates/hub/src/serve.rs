@@ -111,7 +111,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         let hub = config.domain.clone();
         let build = move || build(platform, &settings, &hub, secret);
         let driver = Driver::start(setup, build).with_context(|| format!("the {} platform cannot start", platform.name))?;
-        bound.extend(driver.bound().iter().map(|bound| (platform.name, bound.clone())));
+        bound.extend(driver.bound().iter().map(|bound| (platform.name, *bound)));
         to_adapters.insert(platform.name(), to_adapter);
         drivers.push(driver);
     }
@@ -121,7 +121,12 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     Ok(Running { drivers, broker, bus, _registry: keep_registry, trace, bound })
 }
 
-fn build(platform: &interchange_adapter::Platform, settings: &Settings, hub: &interchange_model::Domain, secret: [u8; 32]) -> Box<dyn interchange_adapter::Adapter> {
+fn build(
+    platform: &interchange_adapter::Platform,
+    settings: &Settings,
+    hub: &interchange_model::Domain,
+    secret: [u8; 32],
+) -> Box<dyn interchange_adapter::Adapter> {
     let build = Build { settings, hub, secret, seed: rand::random() };
     (platform.build)(build).expect("the configuration was checked with the same settings")
 }
@@ -163,7 +168,12 @@ fn tls(config: &Config) -> anyhow::Result<(Tls, Vec<String>)> {
     let mut certificates = Vec::new();
     for identity in &config.identities {
         let certificate = HubCertificate::read(&identity.certificate, &identity.key)?;
-        warnings.extend(certificate.warnings(SystemTime::now()).iter().map(|warning| format!("{}: {warning}", identity.certificate.display())));
+        warnings.extend(
+            certificate
+                .warnings(SystemTime::now())
+                .iter()
+                .map(|warning| format!("{}: {warning}", identity.certificate.display())),
+        );
         certificates.push(certificate);
     }
     let mut roots = if config.system_authorities {

@@ -113,7 +113,9 @@ impl TransactionLayer {
                     self.timers.set(owner, Kind::Retransmit, now + timers.t1);
                 }
                 // Timers H and J. J is 0 on reliable flows in the book; peers that reconnect and repeat want it there too
-                self.timers.set(owner, Kind::End, now + timers.whole());
+                let lingers = !transaction.is_invite && transaction.flow.reliable && transaction.is_open;
+                let linger = if lingers { timers.reliable_linger } else { timers.whole() };
+                self.timers.set(owner, Kind::End, now + linger);
             }
         }
         Ok(delivery)

@@ -16,6 +16,9 @@ pub struct Timers {
     pub t4: Duration,
     /// Timer F on reliable flows: 32 s. A shorter one lets a caller with other targets fail over sooner.
     pub reliable_timeout: Duration,
+    /// Timer J on reliable flows: how long an answer is kept for a peer that connects anew and repeats its request. 0 in the
+    /// book; 32 s. Who sees thousands of requests a second and knows repeats by other means wants less.
+    pub reliable_linger: Duration,
     /// How long an INVITE may stay provisional before it is given up: 3 minutes after the last 1xx, as timer C.
     pub invite_proceeding: Duration,
     /// How long an INVITE waits for its first answer before 100 is sent: 200 ms (RFC 3261 §17.2.1).
@@ -29,6 +32,7 @@ impl Default for Timers {
             t2: Duration::from_secs(4),
             t4: Duration::from_secs(5),
             reliable_timeout: Duration::from_secs(32),
+            reliable_linger: Duration::from_secs(32),
             invite_proceeding: Duration::from_secs(180),
             trying: Duration::from_millis(200),
         }

@@ -177,7 +177,11 @@ impl Check<'_> {
         let path = self.base.join(text.get_ref());
         if let Err(error) = std::fs::File::open(&path) {
             let message = format!("cannot read `{}`: {error}", path.display());
-            self.fault(text.span(), message, "give the path of a PEM file that the hub may read; relative paths start at the folder of this file");
+            self.fault(
+                text.span(),
+                message,
+                "give the path of a PEM file that the hub may read; relative paths start at the folder of this file",
+            );
         }
         path
     }
@@ -197,7 +201,11 @@ impl Check<'_> {
         let value = text.get_ref();
         let parsed = value.parse().ok().or_else(|| value.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, 53)));
         if parsed.is_none() {
-            self.fault(text.span(), format!("`{}` is not an IP address", value.escape_debug()), "write \"192.0.2.53\" or \"192.0.2.53:53\"");
+            self.fault(
+                text.span(),
+                format!("`{}` is not an IP address", value.escape_debug()),
+                "write \"192.0.2.53\" or \"192.0.2.53:53\"",
+            );
         }
         parsed
     }
@@ -248,7 +256,8 @@ impl Check<'_> {
 
     fn settings_fault(&mut self, prefix: &[&str], whole: Range<usize>, error: &interchange_model::SettingsError) {
         let place = self.document.as_ref().and_then(|document| document.find(prefix, &error.path, &error.message));
-        let help = report::help_for(&error.message).unwrap_or_else(|| "see the platform's page in docs/platforms for what it takes".to_owned());
+        let help = report::help_for(&error.message)
+            .unwrap_or_else(|| "see the platform's page in docs/platforms for what it takes".to_owned());
         let message = if error.path.is_empty() { error.message.clone() } else { format!("{}: {}", error.path, error.message) };
         self.fault(place.unwrap_or(whole), message, help);
     }
@@ -260,7 +269,11 @@ impl Check<'_> {
             if !is_name(id) {
                 self.fault(entry.id.span(), format!("`{}` is not a name", id.escape_debug()), NAME_HELP);
             } else if members.iter().any(|(known, _)| known.as_str() == id) {
-                self.fault(entry.id.span(), format!("there are two members `{id}`"), "give each member its own id; `hub` is taken by the hub itself");
+                self.fault(
+                    entry.id.span(),
+                    format!("there are two members `{id}`"),
+                    "give each member its own id; `hub` is taken by the hub itself",
+                );
             } else {
                 members.push((id.as_str().into(), entry.name.clone().unwrap_or_else(|| id.clone())));
             }
@@ -296,7 +309,11 @@ impl Check<'_> {
         for (index, entry) in file.link.iter().enumerate() {
             if let Some(link) = self.link(index, entry, members, &mut owners) {
                 if links.iter().any(|known| known.id == link.id) {
-                    self.fault(entry.id.span(), format!("there are two links `{}`", link.id), "give each link its own id; `echo` is taken by the Echo user");
+                    self.fault(
+                        entry.id.span(),
+                        format!("there are two links `{}`", link.id),
+                        "give each link its own id; `echo` is taken by the Echo user",
+                    );
                 } else {
                     links.push(link);
                 }
@@ -305,7 +322,13 @@ impl Check<'_> {
         links
     }
 
-    fn link(&mut self, index: usize, entry: &LinkEntry, members: &[(MemberId, String)], owners: &mut HashMap<Domain, LinkId>) -> Option<Link> {
+    fn link(
+        &mut self,
+        index: usize,
+        entry: &LinkEntry,
+        members: &[(MemberId, String)],
+        owners: &mut HashMap<Domain, LinkId>,
+    ) -> Option<Link> {
         if !is_name(entry.id.get_ref()) {
             self.fault(entry.id.span(), format!("`{}` is not a name", entry.id.get_ref().escape_debug()), NAME_HELP);
             return None;
@@ -314,7 +337,11 @@ impl Check<'_> {
         let member = self.member(&entry.member, members);
         let platform = self.platform(&entry.platform);
         if entry.domains.get_ref().is_empty() {
-            self.fault(entry.domains.span(), "a link serves at least one domain", "list the member's domains: domains = [\"acme.example\"]");
+            self.fault(
+                entry.domains.span(),
+                "a link serves at least one domain",
+                "list the member's domains: domains = [\"acme.example\"]",
+            );
         }
         let mut domains = Vec::new();
         for text in entry.domains.get_ref() {
@@ -322,7 +349,11 @@ impl Check<'_> {
             match owners.get(&domain) {
                 Some(owner) => {
                     let message = format!("`{domain}` already belongs to link `{owner}`");
-                    self.fault(text.span(), message, "a domain belongs to exactly one link; the hub's own domain belongs to the Echo user");
+                    self.fault(
+                        text.span(),
+                        message,
+                        "a domain belongs to exactly one link; the hub's own domain belongs to the Echo user",
+                    );
                 }
                 None => {
                     owners.insert(domain.clone(), id.clone());
@@ -348,7 +379,11 @@ impl Check<'_> {
         for entry in &file.partnership {
             let [first, second] = &entry.members;
             if first.get_ref() == second.get_ref() {
-                self.fault(second.span(), "a partnership is between two members", "name the other member; people of one member need no partnership");
+                self.fault(
+                    second.span(),
+                    "a partnership is between two members",
+                    "name the other member; people of one member need no partnership",
+                );
                 continue;
             }
             let (first, second) = (self.member(first, members), self.member(second, members));
@@ -374,7 +409,9 @@ fn json_settings(table: &toml::Table) -> Settings {
             toml::Value::Boolean(flag) => (*flag).into(),
             toml::Value::Datetime(time) => time.to_string().into(),
             toml::Value::Array(values) => values.iter().map(json).collect(),
-            toml::Value::Table(table) => serde_json::Value::Object(table.iter().map(|(key, value)| (key.clone(), json(value))).collect()),
+            toml::Value::Table(table) => {
+                serde_json::Value::Object(table.iter().map(|(key, value)| (key.clone(), json(value))).collect())
+            }
         }
     }
     Settings(table.iter().map(|(key, value)| (key.clone(), json(value))).collect())

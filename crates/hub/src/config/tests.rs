@@ -48,11 +48,13 @@ fn a_whole_file_is_read() {
     assert_eq!(config.partnerships, [("acme".into(), "globex".into())]);
 }
 
+/// What is found, what it is replaced by, line and column of the fault, what its message contains, what its help contains.
+type Case = (&'static str, &'static str, (usize, usize), &'static str, &'static str);
+
 /// One change to the whole file, and what must be said about it.
 #[test]
 fn every_fault_points_at_its_line_and_says_how_to_mend_it() {
-    let cases: &[(&str, &str, (usize, usize), &str, &str)] = &[
-        // (find, replace by, (line, column), message contains, help contains)
+    let cases: &[Case] = &[
         ("domain = \"hub", "domian = \"hub", (3, 1), "unknown field `domian`", "did you mean `domain`"),
         ("domain = \"hub.example\"\n", "", (2, 1), "missing field `domain`", "add `domain"),
         ("\"hub.example\"", "\"192.0.2.1\"", (3, 10), "an IP address is not a domain", "whole domain name"),
@@ -67,12 +69,24 @@ fn every_fault_points_at_its_line_and_says_how_to_mend_it() {
         ("\"acme.example\"", "\"hub.example\"", (22, 12), "already belongs to link `echo`", "exactly one link"),
         ("\"Chat.Acme.Example.\"", "\"ACME.example\"", (22, 28), "already belongs to link `acme-xmpp`", "exactly one link"),
         ("\"acme.example\", \"Chat.Acme.Example.\"", "", (22, 11), "at least one domain", "list the member's domains"),
-        ("[[partnership]]", "[link.settings]\nhots = \"x\"\n\n[[partnership]]", (25, 1), "unknown field `hots`", "did you mean `host`"),
+        (
+            "[[partnership]]",
+            "[link.settings]\nhots = \"x\"\n\n[[partnership]]",
+            (25, 1),
+            "unknown field `hots`",
+            "did you mean `host`",
+        ),
         ("[[partnership]]", "[link.settings]\nport = \"x\"\n\n[[partnership]]", (25, 1), "port: invalid type", "type named"),
         ("\"globex\"]", "\"acme\"]", (25, 20), "between two members", "name the other member"),
         ("[[partnership]]", "[[partnerships]]", (24, 3), "unknown field `partnerships`", "did you mean `partnership`"),
         ("[hub]", "[hub", (2, 5), "", ""),
-        ("[[member]]\nid = \"acme\"", "[tls]\nauthorities = [\"none.pem\"]\n[[member]]\nid = \"acme\"", (12, 16), "cannot read", "PEM file"),
+        (
+            "[[member]]\nid = \"acme\"",
+            "[tls]\nauthorities = [\"none.pem\"]\n[[member]]\nid = \"acme\"",
+            (12, 16),
+            "cannot read",
+            "PEM file",
+        ),
     ];
     for (find, replace, place, message, help) in cases {
         let text = WHOLE.replacen(find, replace, 1);

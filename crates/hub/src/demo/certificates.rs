@@ -42,10 +42,8 @@ impl Authority {
         // serverAuth alone: what public authorities issue today, and a link must work with.
         params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
         let pem = params.signed_by(&key, &self.issuer)?.pem();
-        let leaf = Leaf {
-            certificate: self.directory.join(format!("{name}.pem")),
-            key: self.directory.join(format!("{name}.key")),
-        };
+        let leaf =
+            Leaf { certificate: self.directory.join(format!("{name}.pem")), key: self.directory.join(format!("{name}.key")) };
         std::fs::write(&leaf.certificate, pem).with_context(|| format!("cannot write {}", leaf.certificate.display()))?;
         crate::secret::write_private(&leaf.key, key.serialize_pem().as_bytes())?;
         Ok(leaf)

@@ -7,9 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use interchange_model::{
-    Address, Body, DeliveryId, Domain, Down, Envelope, Link, LinkId, MessageId, Outcome, Refusal, Text, Up,
-};
+use interchange_model::{Address, Body, DeliveryId, Domain, Down, Envelope, Link, LinkId, MessageId, Outcome, Refusal, Text, Up};
 use rand::Rng;
 use tokio::sync::mpsc;
 
@@ -30,7 +28,12 @@ pub(super) struct Company {
 }
 
 /// The link that leads from a firm to the hub, and what the firm stands for.
-pub(super) fn link(firm: &Firm, platform: interchange_model::PlatformName, reached: &[Domain], settings: interchange_model::Settings) -> Down {
+pub(super) fn link(
+    firm: &Firm,
+    platform: interchange_model::PlatformName,
+    reached: &[Domain],
+    settings: interchange_model::Settings,
+) -> Down {
     let own = Domain::parse(firm.domain).expect("domains of the script are valid");
     let link = Link {
         id: LinkId::from(HUB_LINK),

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use interchange_adapter::{Build, Platform, Transport};
-use interchange_driver::{Driver, HubCertificate, Limits, Listener, Reach, Resolver, Roots, Setup, Tls};
 use interchange_broker::{Stage, TraceEvent};
+use interchange_driver::{Driver, HubCertificate, Limits, Listener, Reach, Resolver, Roots, Setup, Tls};
 use interchange_model::{Address, Domain, Kind, Refusal, Settings};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
@@ -57,12 +57,14 @@ pub async fn run(directory: &Path, time: Option<Duration>, rate: f64) -> anyhow:
     let mut events = hub.events();
     let addresses: HashMap<&str, SocketAddr> = hub.bound.iter().map(|(platform, bound)| (*platform, bound.address)).collect();
 
-    let platform_of: HashMap<&str, &str> = FIRMS.iter().map(|firm| (firm.domain, firm.platform)).chain([(HUB_DOMAIN, "echo")]).collect();
+    let platform_of: HashMap<&str, &str> =
+        FIRMS.iter().map(|firm| (firm.domain, firm.platform)).chain([(HUB_DOMAIN, "echo")]).collect();
     let mut view = View::new();
     let shown = |platform: &str| addresses.get(platform).map_or_else(|| "nothing".to_owned(), ToString::to_string);
     view.picture(&directory.display().to_string(), &shown("xmpp"), &shown("sip"));
 
-    let reached: Vec<Domain> = FIRMS.iter().map(|firm| firm.domain).chain([HUB_DOMAIN]).filter_map(|domain| Domain::parse(domain).ok()).collect();
+    let reached: Vec<Domain> =
+        FIRMS.iter().map(|firm| firm.domain).chain([HUB_DOMAIN]).filter_map(|domain| Domain::parse(domain).ok()).collect();
     let mut speakers = Vec::new();
     for firm in &mut firms {
         speakers.push(firm.connect(&addresses, &reached).await?);
@@ -119,14 +121,16 @@ struct FirmServer {
 
 impl FirmServer {
     fn start(firm: &'static Firm, authority: &Authority) -> anyhow::Result<Self> {
-        let platform = PLATFORMS.iter().find(|platform| platform.name == firm.platform).context("a firm's platform is missing")?;
+        let platform =
+            PLATFORMS.iter().find(|platform| platform.name == firm.platform).context("a firm's platform is missing")?;
         let leaf = authority.issue(firm.id, &[firm.domain.to_owned()])?;
         let mut roots = Roots::none();
         roots.add_file(&authority.certificate)?;
         let tls = Tls::new(vec![HubCertificate::read(&leaf.certificate, &leaf.key)?], 0, roots)?;
         let (up, from_adapter) = mpsc::channel(1024);
         let (down, from_script) = mpsc::channel(1024);
-        let transport = LISTENERS.iter().find(|(name, _)| *name == firm.platform).map_or(Transport::Tcp, |(_, transport)| *transport);
+        let transport =
+            LISTENERS.iter().find(|(name, _)| *name == firm.platform).map_or(Transport::Tcp, |(_, transport)| *transport);
         let setup = Setup {
             name: platform.name(),
             listeners: vec![Listener { address: ANY_PORT, transport }],
@@ -197,7 +201,11 @@ fn configure(directory: &Path, authority: &Authority, firms: &[FirmServer]) -> a
         leaf.key.display()
     );
     for (platform, transport) in LISTENERS {
-        write!(text, "\n[[listener]]\nplatform = \"{platform}\"\naddress = \"{ANY_PORT}\"\ntransport = \"{}\"\n", transport.label())?;
+        write!(
+            text,
+            "\n[[listener]]\nplatform = \"{platform}\"\naddress = \"{ANY_PORT}\"\ntransport = \"{}\"\n",
+            transport.label()
+        )?;
     }
     for server in firms {
         let Firm { id, name, domain, platform, .. } = server.firm;

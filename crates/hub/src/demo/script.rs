@@ -44,7 +44,12 @@ pub(super) const CONVERSATIONS: &[Conversation] = &[
     Conversation {
         first: "dave@umbrella.example",
         second: "carol@initech.example",
-        lines: &["Carol, can you cover the Tōkyō office?", "Yes:\n1. building\n2. contents\n3. \"earthquake\"", "Premium?", "On its way."],
+        lines: &[
+            "Carol, can you cover the Tōkyō office?",
+            "Yes:\n1. building\n2. contents\n3. \"earthquake\"",
+            "Premium?",
+            "On its way.",
+        ],
     },
     Conversation {
         first: "o'malley@acme.example",
@@ -54,13 +59,14 @@ pub(super) const CONVERSATIONS: &[Conversation] = &[
     Conversation {
         first: "yūko@globex.example",
         second: "dave@umbrella.example",
-        lines: &["お世話になっております。", "Hello Yūko-san, I'm listening.", "The policy for <vault 7>, please.", "Sent & signed."],
+        lines: &[
+            "お世話になっております。",
+            "Hello Yūko-san, I'm listening.",
+            "The policy for <vault 7>, please.",
+            "Sent & signed.",
+        ],
     },
-    Conversation {
-        first: "carol@initech.example",
-        second: "echo@hub.example",
-        lines: &["Is this thing on?"],
-    },
+    Conversation { first: "carol@initech.example", second: "echo@hub.example", lines: &["Is this thing on?"] },
     // Somebody who has left: the sender is told, in their own client.
     Conversation { first: "alice@acme.example", second: "former.employee@globex.example", lines: &["Are you still there?"] },
 ];

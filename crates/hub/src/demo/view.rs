@@ -37,7 +37,11 @@ impl View {
     /// The picture of the community, before anything moves.
     pub(super) fn picture(&self, directory: &str, xmpp: &str, sip: &str) {
         let side = |platform: &str| {
-            FIRMS.iter().filter(|firm| firm.platform == platform).map(|firm| format!("{} ({})", firm.domain, firm.name)).collect::<Vec<_>>()
+            FIRMS
+                .iter()
+                .filter(|firm| firm.platform == platform)
+                .map(|firm| format!("{} ({})", firm.domain, firm.name))
+                .collect::<Vec<_>>()
         };
         let (left, right) = (side("xmpp"), side("sip"));
         println!();
@@ -101,7 +105,12 @@ impl View {
         for (direction, times) in &mut self.delivered {
             times.sort_by(f64::total_cmp);
             let bar = "█".repeat((times.len() * 30).div_ceil(most));
-            println!("  {direction:<13} {bar:<30} {:>6}   median {:>6.1} ms   slowest {:>6.1} ms", times.len(), middle(times), times.last().copied().unwrap_or(0.0));
+            println!(
+                "  {direction:<13} {bar:<30} {:>6}   median {:>6.1} ms   slowest {:>6.1} ms",
+                times.len(),
+                middle(times),
+                times.last().copied().unwrap_or(0.0)
+            );
         }
         for (refusal, count) in &self.failed {
             println!("  {refusal:<13} {:<30} {count:>6}   the sender's own client shows it as an error", "");
