@@ -101,6 +101,12 @@ impl Kamailio {
         Self { domain: settings.domain, ports: settings.ports, program }
     }
 
+    /// Stops it, and gives back its ports for another.
+    pub fn stop(self) -> SipPorts {
+        drop(self.program);
+        self.ports
+    }
+
     /// The company's domain.
     pub fn domain(&self) -> &str {
         &self.domain

@@ -206,11 +206,21 @@ fn messages_wait_for_a_server_that_is_away_and_survive_a_killed_hub() {
     const MESSAGES: usize = 50;
     let mut community = Community::start(prosody::start);
     let mut alice = XmppClient::login(&community.acme, "alice");
-    // The hub is up and linked, Kamailio has not been started: fifty messages wait.
+    // Everything works; then Kamailio is stopped, and fifty messages wait.
+    let globex = community.start_kamailio();
+    let mut bob = SipClient::register(&globex, "bob", Transport::Tcp);
+    alice.send("bob@globex.example", "first", "good morning");
+    assert_eq!(bob.expect_message(SOON).body, "good morning");
+    community.hub().wait_for_line(&["\"delivered\"", "globex.example"], SOON);
+    drop(bob);
+    community.globex_ports = Some(globex.stop());
+    community.hub().wait_for_line(&["\"globex\"", "\"retrying\""], SOON);
     for number in 0..MESSAGES {
         alice.send("bob@globex.example", &format!("m{number}"), &format!("message {number}"));
     }
-    let accepted = |log: &str| log.lines().filter(|line| line.contains("\"accepted\"") && line.contains("acme.example")).count();
+    // One was accepted before.
+    let accepted =
+        |log: &str| log.lines().filter(|line| line.contains("\"accepted\"") && line.contains("\"acme.example\"")).count() - 1;
     let deadline = Instant::now() + SOON;
     loop {
         let so_far = accepted(&community.hub().log());

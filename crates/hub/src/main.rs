@@ -43,8 +43,8 @@ enum Command {
         /// Stop after this many seconds; without it, at Ctrl-C.
         #[arg(long, value_name = "SECONDS")]
         seconds: Option<u64>,
-        /// Messages a second, over all conversations: 0.1 to 200.
-        #[arg(long, value_name = "RATE", default_value = "2")]
+        /// Conversations opened a second: 0.1 to 200. Each is two to four messages.
+        #[arg(long, value_name = "RATE", default_value = "1")]
         rate: f64,
     },
 }

@@ -41,7 +41,7 @@ const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCA
 /// # Errors
 /// When the directory cannot be written, or something does not start.
 pub async fn run(directory: &Path, time: Option<Duration>, rate: f64) -> anyhow::Result<()> {
-    anyhow::ensure!((0.1..=200.0).contains(&rate), "--rate is from 0.1 to 200 messages a second");
+    anyhow::ensure!((0.1..=200.0).contains(&rate), "--rate is from 0.1 to 200 conversations a second");
     let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
@@ -61,7 +61,7 @@ pub async fn run(directory: &Path, time: Option<Duration>, rate: f64) -> anyhow:
         FIRMS.iter().map(|firm| (firm.domain, firm.platform)).chain([(HUB_DOMAIN, "echo")]).collect();
     let mut view = View::new();
     let shown = |platform: &str| addresses.get(platform).map_or_else(|| "nothing".to_owned(), ToString::to_string);
-    view.picture(&directory.display().to_string(), &shown("xmpp"), &shown("sip"));
+    view.picture(&directory.display().to_string(), &shown("xmpp"), &shown("sip"))?;
 
     let reached: Vec<Domain> =
         FIRMS.iter().map(|firm| firm.domain).chain([HUB_DOMAIN]).filter_map(|domain| Domain::parse(domain).ok()).collect();
@@ -90,14 +90,17 @@ pub async fn run(directory: &Path, time: Option<Duration>, rate: f64) -> anyhow:
                 }
             }
             event = events.recv() => match event {
-                Ok(event) => show(&mut view, &platform_of, &event),
+                Ok(event) => if show(&mut view, &platform_of, &event).is_err() {
+                    // Nobody looks on any more: that ends it as Ctrl-C does.
+                    break;
+                },
                 // A terminal slower than the messages misses some lines; the hub waits for nobody who only looks on.
                 Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => break,
             }
         }
     }
-    view.summary();
+    let shown = view.summary();
     hub.stop().await;
     for firm in &mut firms {
         firm.driver.stop();
@@ -105,7 +108,9 @@ pub async fn run(directory: &Path, time: Option<Duration>, rate: f64) -> anyhow:
     for firm in &mut firms {
         firm.driver.stopped().await;
     }
-    println!("  The hub and the firms have stopped.");
+    if shown.is_ok() {
+        println!("  The hub and the firms have stopped.");
+    }
     Ok(())
 }
 
@@ -168,10 +173,10 @@ fn link_settings(address: SocketAddr) -> serde_json::Map<String, serde_json::Val
 }
 
 /// One line for a message whose fate is known.
-fn show(view: &mut View, platform_of: &HashMap<&str, &str>, event: &TraceEvent) {
+fn show(view: &mut View, platform_of: &HashMap<&str, &str>, event: &TraceEvent) -> std::io::Result<()> {
     let known = matches!(event.stage, Stage::Delivered | Stage::Failed(_) | Stage::Refused(_));
     if event.kind != Some(Kind::Text) || !known {
-        return;
+        return Ok(());
     }
     let now = time::OffsetDateTime::now_utc();
     let platform = |address: &Address| platform_of.get(address.domain().as_str()).copied().unwrap_or("?");
@@ -183,7 +188,7 @@ fn show(view: &mut View, platform_of: &HashMap<&str, &str>, event: &TraceEvent) 
         to_platform: platform(&event.to),
         refusal: event.stage.refusal().map(Refusal::label),
         took: event.elapsed,
-    });
+    })
 }
 
 /// Writes the hub's configuration and reads it back, as `serve` would.

@@ -1,7 +1,7 @@
 //! The terminal view: one line for each message when its fate is known, and a picture of what happened at the end.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use super::script::FIRMS;
@@ -35,43 +35,37 @@ impl View {
     }
 
     /// The picture of the community, before anything moves.
-    pub(super) fn picture(&self, directory: &str, xmpp: &str, sip: &str) {
-        let side = |platform: &str| {
-            FIRMS
-                .iter()
-                .filter(|firm| firm.platform == platform)
-                .map(|firm| format!("{} ({})", firm.domain, firm.name))
-                .collect::<Vec<_>>()
+    ///
+    /// # Errors
+    /// When nobody reads standard output any more.
+    pub(super) fn picture(&self, directory: &str, xmpp: &str, sip: &str) -> io::Result<()> {
+        let side = |platform: &str| -> Vec<String> {
+            let firms = FIRMS.iter().filter(|firm| firm.platform == platform);
+            firms.map(|firm| format!("{} ({})", firm.domain, firm.name)).collect()
         };
         let (left, right) = (side("xmpp"), side("sip"));
-        println!();
-        println!("  {:<38}{:^26}{:>38}", self.paint("1", "XMPP firms"), "", self.paint("1", "SIP firms"));
-        for row in 0..left.len().max(right.len()) {
-            let left = left.get(row).map_or("", String::as_str);
-            let right = right.get(row).map_or("", String::as_str);
-            let hub = ["╭──────────╮", "│   hub    │", "╰──────────╯"].get(row).copied().unwrap_or("            ");
-            println!("  {left:<36} ◄─{}─► {right:>36}", self.paint("36", hub));
+        let mut out = io::stdout().lock();
+        writeln!(out, "\n  {:>36}     {:12}     {}", self.bold("XMPP firms", 36), "", self.paint("1", "SIP firms"))?;
+        let walls = ["╭──────────╮", "│   hub    │", "╰──────────╯"];
+        for row in 0..left.len().max(right.len()).max(walls.len()) {
+            let (left, right) = (left.get(row), right.get(row));
+            let arrow = |firm: Option<&String>| if firm.is_some() { "◄─►" } else { "   " };
+            let wall = self.paint("36", walls.get(row).copied().unwrap_or("            "));
+            let text = |firm: Option<&String>| firm.cloned().unwrap_or_default();
+            writeln!(out, "  {:>36} {} {wall} {} {}", text(left), arrow(left), arrow(right), text(right))?;
         }
-        println!("  {:<38}  {}", "", self.paint("36", "╰──────────╯"));
-        println!("  The hub listens on {xmpp} (XMPP) and {sip} (SIP over TLS); its files are in {directory}.");
-        println!("  Each message is on disk before it is acknowledged. Ctrl-C ends the demonstration.");
-        println!();
-        let header = format!(
-            "  {:<8}  {:<from$}  {:<13}  {:<to$}  {:<22} {:>9}",
-            "time",
-            "from",
-            "",
-            "to",
-            "state",
-            "ms",
-            from = WIDTH_OF_ADDRESS,
-            to = WIDTH_OF_ADDRESS
-        );
-        println!("{}", self.paint("2", &header));
+        writeln!(out, "\n  The hub listens on {xmpp} (XMPP) and {sip} (SIP over TLS); its files are in {directory}.")?;
+        writeln!(out, "  Each message is on disk before it is acknowledged. Ctrl-C ends the demonstration.\n")?;
+        let width = WIDTH_OF_ADDRESS;
+        let header = format!("  {:<8}  {:<width$}  {:<13}  {:<width$}  {:<22} {:>9}", "time", "from", "", "to", "state", "ms");
+        writeln!(out, "{}", self.paint("2", &header))
     }
 
     /// One message has come to its end.
-    pub(super) fn crossing(&mut self, crossing: &Crossing<'_>) {
+    ///
+    /// # Errors
+    /// When nobody reads standard output any more.
+    pub(super) fn crossing(&mut self, crossing: &Crossing<'_>) -> io::Result<()> {
         let direction = format!("{} → {}", crossing.from_platform, crossing.to_platform);
         let millis = crossing.took.as_secs_f64() * 1000.0;
         let (state, colour) = match crossing.refusal {
@@ -84,7 +78,8 @@ impl View {
                 (format!("failed: {refusal}"), "31")
             }
         };
-        println!(
+        writeln!(
+            io::stdout(),
             "  {:<8}  {}  {:<13}  {}  {} {:>9.1}",
             crossing.time,
             fitted(crossing.from),
@@ -92,29 +87,39 @@ impl View {
             fitted(crossing.to),
             self.paint(colour, &format!("{state:<22}")),
             millis
-        );
+        )
     }
 
     /// What happened, as bars.
-    pub(super) fn summary(&mut self) {
-        println!();
+    ///
+    /// # Errors
+    /// When nobody reads standard output any more.
+    pub(super) fn summary(&mut self) -> io::Result<()> {
+        let mut out = io::stdout().lock();
         let total: usize = self.delivered.values().map(Vec::len).sum();
         let failed: u64 = self.failed.values().sum();
-        println!("  {total} messages delivered, {failed} refused and their senders told why.");
+        writeln!(out, "\n  {total} messages delivered; {failed} refused, and their senders told why.")?;
         let most = self.delivered.values().map(Vec::len).max().unwrap_or(0).max(1);
         for (direction, times) in &mut self.delivered {
             times.sort_by(f64::total_cmp);
             let bar = "█".repeat((times.len() * 30).div_ceil(most));
-            println!(
-                "  {direction:<13} {bar:<30} {:>6}   median {:>6.1} ms   slowest {:>6.1} ms",
-                times.len(),
-                middle(times),
-                times.last().copied().unwrap_or(0.0)
-            );
+            let slowest = times.last().copied().unwrap_or(0.0);
+            let median = middle(times);
+            writeln!(
+                out,
+                "  {direction:<13} {bar:<30} {:>6}   median {median:>6.1} ms   slowest {slowest:>6.1} ms",
+                times.len()
+            )?;
         }
         for (refusal, count) in &self.failed {
-            println!("  {refusal:<13} {:<30} {count:>6}   the sender's own client shows it as an error", "");
+            writeln!(out, "  {refusal:<13} {:<30} {count:>6}   the sender's own client shows it as an error", "")?;
         }
+        Ok(())
+    }
+
+    /// Bold text at the right end of a column; the codes take no room in it.
+    fn bold(&self, text: &str, width: usize) -> String {
+        format!("{}{}", " ".repeat(width.saturating_sub(text.len())), self.paint("1", text))
     }
 
     fn paint(&self, code: &str, text: &str) -> String {
