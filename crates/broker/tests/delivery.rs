@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::{Platform, World, envelope, link, links, registry};
 use interchange_bus::BusError;
-use interchange_model::{Body, DeliveryId, Domain, Down, Health, LinkId, Outcome, Pace, QueueId, Refusal, Token, Up};
+use interchange_model::{Body, DeliveryId, Domain, Down, Envelope, Health, LinkId, Outcome, Pace, QueueId, Refusal, Token, Up};
 use interchange_testkit::bus::FakeStorage;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -31,10 +31,14 @@ async fn what_may_not_pass_is_refused_at_once_and_never_stored() {
     let mut world = World::new().await;
     assert_eq!(world.left.submitted(1, "acme", "nobody").await, Err(Refusal::UnknownDomain));
     assert_eq!(world.left.submitted(2, "acme", "acme").await, Err(Refusal::Loop));
-    // Over a link of its own, with the address of another; and with an origin that is not the link.
+    // Over a link of its own, with the address of another.
     let forged = envelope(3, "globex", "umbrella");
     world.left.say(Up::Submit { token: Token(3), link: "acme".into(), envelope: forged }).await;
     assert_eq!(world.left.hear().await, Down::Submitted { token: Token(3), result: Err(Refusal::NotYours) });
+    // Its own address, and the origin of another: failures would go to the wrong link.
+    let elsewhere = Arc::new(Envelope { origin: "umbrella".into(), ..(*envelope(4, "acme", "globex")).clone() });
+    world.left.say(Up::Submit { token: Token(4), link: "acme".into(), envelope: elsewhere }).await;
+    assert_eq!(world.left.hear().await, Down::Submitted { token: Token(4), result: Err(Refusal::NotYours) });
     assert!(world.bus.batches().is_empty());
 }
 
