@@ -2,29 +2,27 @@
 
 mod common;
 
+use std::cell::RefCell;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Once;
 
 use common::World;
 use interchange_broker::{Stage, TraceEvent};
 use interchange_model::{Address, Kind, MessageId, Outcome, Refusal, Up};
 use tokio::sync::broadcast;
-use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
-/// What was logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
+thread_local! {
+    /// What this test's thread has logged: each test runs on one thread of its own.
+    static LOG: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-impl io::Write for Log {
+/// Writes to the log of the thread that speaks.
+struct ToLog;
+
+impl io::Write for ToLog {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        LOG.with_borrow_mut(|log| log.extend_from_slice(bytes));
         Ok(bytes.len())
     }
     fn flush(&mut self) -> io::Result<()> {
@@ -32,11 +30,22 @@ impl io::Write for Log {
     }
 }
 
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Log;
-    fn make_writer(&'a self) -> Log {
-        self.clone()
-    }
+/// Logs everything, spans included, from now on. One subscriber for the whole process: whether a place in the code is of
+/// interest is remembered process-wide, so subscribers that come and go beside each other miss lines.
+fn start_logging() {
+    static STARTED: Once = Once::new();
+    STARTED.call_once(|| {
+        tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_span_events(FmtSpan::NEW)
+            .with_writer(|| ToLog)
+            .with_ansi(false)
+            .init();
+    });
+}
+
+fn logged() -> String {
+    LOG.with_borrow(|log| String::from_utf8(log.clone()).unwrap())
 }
 
 /// One delivered from acme to globex, one refused by globex, one never stored.
@@ -62,6 +71,7 @@ fn stages(events: &mut broadcast::Receiver<TraceEvent>) -> Vec<TraceEvent> {
 
 #[tokio::test(start_paused = true)]
 async fn a_subscriber_sees_every_stage_of_every_message() {
+    start_logging();
     let mut world = World::new().await;
     let mut events = world.trace.subscribe();
     three_messages(&mut world).await;
@@ -87,6 +97,7 @@ async fn a_subscriber_sees_every_stage_of_every_message() {
 
 #[tokio::test(start_paused = true)]
 async fn what_an_adapter_turned_away_is_seen_too() {
+    start_logging();
     let mut world = World::new().await;
     let mut events = world.trace.subscribe();
     let address = |text| Address::parse(text).unwrap();
@@ -99,13 +110,10 @@ async fn what_an_adapter_turned_away_is_seen_too() {
 
 #[tokio::test(start_paused = true)]
 async fn the_log_tells_every_stage_and_neither_text_nor_person() {
-    let log = Log::default();
-    let subscriber =
-        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(log.clone()).with_ansi(false).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    start_logging();
     let mut world = World::new().await;
     three_messages(&mut world).await;
-    let text = log.text();
+    let text = logged();
     for secret in ["BODY-MARK", "sender.acme", "recipient.globex", "native-"] {
         assert!(!text.contains(secret), "`{secret}` is in the log:\n{text}");
     }
@@ -126,17 +134,10 @@ async fn the_log_tells_every_stage_and_neither_text_nor_person() {
 
 #[tokio::test(start_paused = true)]
 async fn the_steps_of_the_walk_leave_spans() {
-    let log = Log::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::DEBUG)
-        .with_span_events(FmtSpan::NEW)
-        .with_writer(log.clone())
-        .with_ansi(false)
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    start_logging();
     let mut world = World::new().await;
     three_messages(&mut world).await;
-    let text = log.text();
+    let text = logged();
     let id = MessageId(2);
     for span in ["submit", "route", "publish", "deliver", "bounce"] {
         assert!(text.contains(&format!("{span}{{id={id}")), "no span {span} of {id} in:\n{text}");
