@@ -7,6 +7,7 @@
 set -eu
 
 packages="
+    gcc libc6-dev
     prosody lua-unbound
     ejabberd
     kamailio kamailio-tls-modules

@@ -237,7 +237,7 @@ async fn addresses(shared: &Shared, host: &str, port: u16) -> Result<Vec<SocketA
         Some((address, kind)) if allowed.is_empty() => Err(Failure::new(
             CloseReason::Unreachable,
             format!(
-                "{} is {address}, a {kind} address, which the hub does not dial; list its network in the hub's allowed targets",
+                "{} is {address}, a {kind} address, which the hub does not dial; list its network in allow_targets of the hub's configuration",
                 text::escaped(host, 100)
             ),
         )),

@@ -49,9 +49,6 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let running = start(&config).await?;
-    for (platform, bound) in &running.bound {
-        tracing::info!(platform, address = %bound.address, transport = bound.listener.transport.label(), "listening");
-    }
     // Where systemd waits for it; elsewhere nothing happens.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tokio::select! {
