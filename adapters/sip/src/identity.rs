@@ -86,8 +86,8 @@ fn listed<T: ToString>(names: &[T]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Pin;
     use interchange_adapter::ChainFault;
+    use interchange_adapter::Pin;
 
     fn peer(names: &[PeerName], chain: Result<(), ChainFault>) -> TlsPeer {
         let certificate = PeerCertificate { chain, names: names.to_vec(), key_sha256: [7; 32], subject: "CN=b.example".into() };

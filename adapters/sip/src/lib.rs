@@ -36,7 +36,7 @@ use crate::conn::Conn;
 use crate::inbound::Desk;
 use crate::link::Link;
 use crate::outbox::Place;
-pub use crate::settings::{Dial, IdentityRule, LinkSettings, LinkTransport, Network, Pin, PlatformSettings};
+pub use crate::settings::{Dial, IdentityRule, LinkSettings, LinkTransport, Network, PlatformSettings};
 use crate::timers::{Sleeper, Timers};
 use crate::translate::Hub;
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use interchange_adapter::{Target, Transport};
+use interchange_adapter::{Pin, Target, Transport};
 use interchange_model::{Domain, Settings, SettingsError};
 use serde::Deserialize;
 use sip_codec::Host;
@@ -237,27 +237,6 @@ impl LinkSettings {
 pub(crate) const MAX_TEXT: usize = 65_536;
 /// RFC 3428 §8: a whole request where the path is not known to be congestion-controlled.
 const MAX_DATAGRAM: usize = 1_300;
-
-/// SHA-256 of a public key.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Pin(pub [u8; 32]);
-
-impl TryFrom<String> for Pin {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        const WANTED: &str = "a pin is 64 hexadecimal digits";
-        // Fingerprints are often written with colons between the bytes.
-        let digits = text.chars().filter(|c| *c != ':').map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok()));
-        let digits: Vec<u8> = digits.collect::<Option<_>>().ok_or(WANTED)?;
-        let bytes: Vec<u8> = digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect();
-        if digits.len() != 64 {
-            return Err(WANTED);
-        }
-        bytes.try_into().map(Self).map_err(|_| WANTED)
-    }
-}
 
 /// An IP address or a network in CIDR form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

@@ -58,8 +58,8 @@ fn listed(certificate: &PeerCertificate) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Pin;
     use interchange_adapter::ChainFault;
+    use interchange_adapter::Pin;
 
     fn peer(names: Vec<PeerName>, chain: Result<(), ChainFault>) -> TlsPeer {
         let certificate = PeerCertificate { chain, names, key_sha256: [7; 32], subject: "CN=a.example".to_owned() };

@@ -278,7 +278,7 @@ impl Core {
             }
             // What a person must mend is tried again at the slowest.
             let at = state.fell(now.instant, key.clone(), matches!(health, Health::Broken { .. }), jitter);
-            self.timers.set(&mut state.alarm, || Sleeper::Link(link.clone()), at);
+            self.timers.set_by(&mut state.alarm, || Sleeper::Link(link.clone()), at);
             if state.health != health {
                 state.health = health.clone();
                 sink.broker(Up::Health { link: link.clone(), health });
@@ -302,7 +302,7 @@ impl Core {
     pub(crate) fn seen_alive(&mut self, now: Now, link: &LinkId) {
         let Some(state) = self.links.get_mut(link) else { return };
         if let Some(at) = state.hasten(now.instant) {
-            self.timers.set(&mut state.alarm, || Sleeper::Link(link.clone()), at);
+            self.timers.set_by(&mut state.alarm, || Sleeper::Link(link.clone()), at);
         }
     }
 
@@ -325,7 +325,7 @@ impl Core {
                 }
             }
             Ok(None) => {}
-            Err(at) => self.timers.set(&mut state.alarm, || Sleeper::Link(link.clone()), at),
+            Err(at) => self.timers.set_by(&mut state.alarm, || Sleeper::Link(link.clone()), at),
         }
     }
 
@@ -388,7 +388,7 @@ impl Core {
             Stream::None => pair.refused.map(|(until, _)| until),
         };
         if let Some(at) = at {
-            return self.timers.set(&mut pair.alarm, || Sleeper::Pair(key.clone()), at);
+            return self.timers.set_by(&mut pair.alarm, || Sleeper::Pair(key.clone()), at);
         }
         if pair.stream == Stream::None && pair.is_quiet() && pair.careful == 0 {
             let link = pair.link.clone();

@@ -31,7 +31,7 @@ use interchange_model::{Down, Settings, SettingsError};
 use crate::codec::Document;
 use crate::core::Core;
 use crate::directory::Directory;
-pub use crate::settings::{Authentication, LinkSettings, Pin, PlatformSettings};
+pub use crate::settings::{Authentication, LinkSettings, PlatformSettings};
 use crate::sink::Sink;
 use crate::stream::inbound::Inbound;
 use crate::stream::tell_sender;

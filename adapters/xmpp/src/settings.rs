@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use interchange_adapter::{Target, Transport};
+use interchange_adapter::{Pin, Target, Transport};
 use interchange_model::{Domain, Settings, SettingsError};
 use serde::Deserialize;
 
@@ -159,30 +159,6 @@ impl LinkSettings {
             // RFC 6120 §3.2
             None => Target::Srv { service: "xmpp-server", domain: domain.clone(), transport, fallback_port: Some(self.port) },
         }
-    }
-}
-
-/// SHA-256 of a public key.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Pin(pub [u8; 32]);
-
-impl TryFrom<String> for Pin {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        const WANTED: &str = "a pin is 64 hexadecimal digits";
-        // Fingerprints are often written with colons between the bytes.
-        let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b':').collect();
-        let mut pin = [0; 32];
-        if digits.len() != 64 {
-            return Err(WANTED);
-        }
-        for (byte, pair) in pin.iter_mut().zip(digits.chunks_exact(2)) {
-            let digit = |at: usize| char::from(pair[at]).to_digit(16).and_then(|digit| u8::try_from(digit).ok()).ok_or(WANTED);
-            *byte = digit(0)? << 4 | digit(1)?;
-        }
-        Ok(Self(pin))
     }
 }
 

@@ -1,11 +1,6 @@
-//! Deadlines of streams, pairs and links in one ordered set, so that what sleeps costs nothing.
-//!
-//! A deadline that only moves away, as a keepalive's does with every stanza, is not moved here: whoever is woken too early
-//! looks again and sleeps on. So a stanza costs no work in the set.
+//! Who is woken at a deadline: streams, pairs and links.
 
-use std::collections::BTreeSet;
-use std::time::Instant;
-
+pub(crate) use interchange_adapter::Alarm;
 use interchange_adapter::ConnId;
 use interchange_model::LinkId;
 
@@ -25,54 +20,4 @@ pub(crate) enum Sleeper {
 }
 
 /// All deadlines.
-#[derive(Debug, Default)]
-pub(crate) struct Timers {
-    set: BTreeSet<(Instant, Sleeper)>,
-}
-
-/// What a sleeper keeps: when it is woken next.
-#[derive(Debug, Default)]
-pub(crate) struct Alarm {
-    at: Option<Instant>,
-}
-
-impl Timers {
-    /// Sees to it that a sleeper is woken at `at` or before.
-    pub(crate) fn set(&mut self, alarm: &mut Alarm, sleeper: impl FnOnce() -> Sleeper, at: Instant) {
-        if alarm.at.is_some_and(|armed| armed <= at) {
-            return;
-        }
-        let sleeper = sleeper();
-        if let Some(armed) = alarm.at.replace(at) {
-            self.set.remove(&(armed, sleeper.clone()));
-        }
-        self.set.insert((at, sleeper));
-    }
-
-    /// Forgets a sleeper.
-    pub(crate) fn clear(&mut self, alarm: &mut Alarm, sleeper: impl FnOnce() -> Sleeper) {
-        if let Some(armed) = alarm.at.take() {
-            self.set.remove(&(armed, sleeper()));
-        }
-    }
-
-    /// The first sleeper whose time has come, no longer in the set; whoever takes it must call [`Alarm::rang`].
-    pub(crate) fn due(&mut self, now: Instant) -> Option<Sleeper> {
-        if self.set.first()?.0 > now {
-            return None;
-        }
-        self.set.pop_first().map(|(_, sleeper)| sleeper)
-    }
-
-    /// When the next sleeper is to be woken.
-    pub(crate) fn next(&self) -> Option<Instant> {
-        self.set.first().map(|(at, _)| *at)
-    }
-}
-
-impl Alarm {
-    /// The alarm rang: it must be set again.
-    pub(crate) fn rang(&mut self) {
-        self.at = None;
-    }
-}
+pub(crate) type Timers = interchange_adapter::Timers<Sleeper>;

@@ -12,6 +12,8 @@
 
 mod connection;
 mod name;
+mod pin;
+mod timers;
 mod tls;
 
 use std::time::{Duration, Instant, SystemTime};
@@ -21,6 +23,8 @@ use interchange_model::{Domain, Down, PlatformName, Settings, SettingsError, Up}
 
 pub use connection::{CloseReason, ConnId, Target, Transport, Via};
 pub use name::dns_name_matches;
+pub use pin::Pin;
+pub use timers::{Alarm, Timers};
 pub use tls::{ChainFault, Identity, PeerCertificate, PeerName, TlsPeer, TlsRole};
 
 /// One platform's machine.

@@ -219,7 +219,7 @@ impl Inbound {
         let keepalive = self.sent + core.settings.keepalive();
         let at = self.deadline.map_or(keepalive, |deadline| deadline.min(keepalive));
         let conn = self.conn;
-        core.timers.set(&mut self.alarm, || Sleeper::Inbound(conn), at);
+        core.timers.set_by(&mut self.alarm, || Sleeper::Inbound(conn), at);
     }
 
     /// The links have changed: what the stream has proved may not be so any more (abuse case 12).

@@ -246,7 +246,7 @@ impl Outbound {
     fn wait(&mut self, deadline: Instant, core: &mut Core) {
         self.deadline = Some(deadline);
         let conn = self.conn;
-        core.timers.set(&mut self.alarm, || Sleeper::Outbound(conn), deadline);
+        core.timers.set_by(&mut self.alarm, || Sleeper::Outbound(conn), deadline);
     }
 
     fn end(&mut self, sink: &mut Sink<'_>, why: CloseReason) {
