@@ -11,12 +11,14 @@
 pub mod certificates;
 pub mod dns;
 pub mod ejabberd;
+pub mod faults;
 pub mod hub;
 pub mod kamailio;
 pub mod load;
 pub mod ports;
 pub mod processes;
 pub mod prosody;
+pub mod rabbitmq;
 pub mod sip_client;
 pub mod sipp;
 pub mod tls_sip_peer;

@@ -14,7 +14,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-pub use measurement::{Measurement, measure};
+pub use measurement::{Faults, Measurement, Systems, measure};
 pub use sip::{SipReceiver, SipSender};
 pub use xmpp::{XmppReceiver, XmppSender};
 
@@ -24,11 +24,16 @@ use stamp::Stamp;
 const LARGEST_BATCH: u64 = 64;
 const NOTHING_ARRIVED_FOR: Duration = Duration::from_secs(10);
 const PACE_STEP: Duration = Duration::from_millis(1);
+/// How long after the last message a repeated one is still waited for.
+const STRAYS_WITHIN: Duration = Duration::from_millis(300);
 
 /// Something that puts load messages on a wire.
 pub trait LoadSender {
     /// Writes messages with the numbers from `first` on.
     fn send(&mut self, first: u64, count: u64);
+
+    /// How many messages the other side has said, up to now, that it did not deliver.
+    fn refused(&self) -> u64;
 }
 
 /// How fast messages are sent.
@@ -53,7 +58,7 @@ pub struct Report {
     pub sent: u64,
     /// Different messages that arrived.
     pub received: u64,
-    /// Messages that arrived a second time.
+    /// Messages that arrived a second time, or of an earlier run.
     pub repeated: u64,
     /// Messages that arrived after one with a higher number.
     pub overtaken: u64,
@@ -93,7 +98,8 @@ impl fmt::Display for Report {
     }
 }
 
-/// Sends `messages` in this shape and waits until all have arrived, or none for ten seconds.
+/// Sends `messages` in this shape and waits until all have arrived, or none for ten seconds; then a moment longer, for what comes
+/// twice and for the work that a system under test has after an arrival.
 pub fn run(sender: &mut dyn LoadSender, tally: &Tally, shape: Shape, messages: u64) -> Report {
     tally.reset();
     let began = Instant::now();
@@ -102,6 +108,7 @@ pub fn run(sender: &mut dyn LoadSender, tally: &Tally, shape: Shape, messages: u
         Shape::Paced { per_second } => send_paced(sender, per_second, messages),
     }
     tally.wait_for(messages);
+    thread::sleep(STRAYS_WITHIN);
     tally.report(messages, began)
 }
 
@@ -139,6 +146,8 @@ pub struct Tally {
 
 #[derive(Debug, Default)]
 struct Arrivals {
+    /// When the run began: what was written earlier belongs to another run.
+    since: u64,
     /// One mark for each number.
     seen: Vec<bool>,
     /// Microseconds, in the order of arrival.
@@ -170,7 +179,7 @@ impl Tally {
 
     /// Forgets everything, before the next run.
     fn reset(&self) {
-        *self.lock() = Arrivals::default();
+        *self.lock() = Arrivals { since: nanoseconds_now(), ..Arrivals::default() };
     }
 
     /// Enters what one read has brought.
@@ -225,8 +234,11 @@ impl Tally {
 impl Arrivals {
     fn record(&mut self, stamps: &[Stamp], now: u64, conversations: usize) {
         self.next.resize(conversations, 0);
-        self.last = Some(Instant::now());
         for stamp in stamps {
+            if stamp.nanoseconds < self.since {
+                self.repeated += 1;
+                continue;
+            }
             let index = usize::try_from(stamp.number).expect("a number fits the address space");
             if self.seen.len() <= index {
                 self.seen.resize(index + 1, false);
@@ -236,6 +248,7 @@ impl Arrivals {
                 continue;
             }
             self.received += 1;
+            self.last = Some(Instant::now());
             let next = &mut self.next[index % conversations];
             if stamp.number < *next {
                 self.overtaken += 1;

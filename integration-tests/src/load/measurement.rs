@@ -6,73 +6,135 @@ use std::time::Duration;
 use super::{LoadSender, Report, Shape, Tally, run};
 use crate::processes::Usage;
 
+/// What runs beside the load generator: each tells what it has used so far.
+#[derive(Clone, Copy)]
+pub struct Systems<'a> {
+    /// The system under test.
+    pub measured: &'a dyn Fn() -> Usage,
+    /// What it works with, which costs processor time too; [`Usage::default`] where there is nothing.
+    pub beside: &'a dyn Fn() -> Usage,
+}
+
+/// What must not happen to messages, and did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// They did not arrive.
+    pub lost: u64,
+    /// They arrived again.
+    pub repeated: u64,
+    /// They arrived after a later one of the same conversation.
+    pub overtaken: u64,
+    /// Their sender was told that they were not delivered.
+    pub refused: u64,
+}
+
+impl Faults {
+    /// Of all kinds together.
+    pub fn total(&self) -> u64 {
+        self.lost + self.repeated + self.overtaken + self.refused
+    }
+
+    /// Adds those of others.
+    pub fn add(&mut self, other: Self) {
+        self.lost += other.lost;
+        self.repeated += other.repeated;
+        self.overtaken += other.overtaken;
+        self.refused += other.refused;
+    }
+
+    fn add_report(&mut self, report: &Report) {
+        let Report { sent, received, repeated, overtaken, .. } = *report;
+        self.add(Self { lost: sent - received, repeated, overtaken, refused: 0 });
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { lost, repeated, overtaken, refused } = self;
+        write!(formatter, "{lost} lost, {repeated} repeated, {overtaken} overtaken, {refused} refused")
+    }
+}
+
 /// The medians of some runs of one shape.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Measurement {
     /// Messages a second.
     pub rate: f64,
-    /// Processor seconds of the systems under test per 1,000 messages.
+    /// Processor seconds of the system under test per 1,000 messages.
     pub system_seconds: f64,
+    /// Processor seconds of what it works with per 1,000 messages.
+    pub beside_seconds: f64,
     /// Processor seconds of the load generator, sender and receiver, per 1,000 messages.
     pub generator_seconds: f64,
-    /// Memory of the systems under test after the last run, in bytes.
+    /// Memory of the system under test after the last run, in bytes.
     pub resident_bytes: u64,
     /// Half of the messages took no longer.
     pub p50: Duration,
     /// 99 of 100 messages took no longer.
     pub p99: Duration,
-    /// Messages that did not arrive, arrived twice or were overtaken, in all runs together.
-    pub faults: u64,
+    /// Of the warm-up and all runs together.
+    pub faults: Faults,
 }
 
 impl fmt::Display for Measurement {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
-            "{:>6.0} messages/s, CPU s per 1,000: {:.3} (generator {:.3}), p50 {:.2} ms, p99 {:.2} ms, {:.0} MiB, {} faults",
+            "{:>6.0} messages/s, CPU s per 1,000: {:.3}, p50 {:.2} ms, p99 {:.2} ms; {}",
             self.rate,
             self.system_seconds,
-            self.generator_seconds,
             self.p50.as_secs_f64() * 1e3,
             self.p99.as_secs_f64() * 1e3,
-            self.resident_bytes as f64 / f64::from(1 << 20),
             self.faults
         )
     }
 }
 
-/// Runs a shape `runs` times after a warm-up of a tenth; `usage` tells what the systems under test have used so far.
+/// One run, with processor seconds per 1,000 messages.
+struct Run {
+    report: Report,
+    system: f64,
+    beside: f64,
+    generator: f64,
+}
+
+/// Runs a shape `runs` times after a warm-up of a tenth.
 pub fn measure(
     sender: &mut dyn LoadSender,
     tally: &Tally,
     shape: Shape,
     messages: u64,
     runs: usize,
-    usage: &dyn Fn() -> Usage,
+    systems: Systems<'_>,
 ) -> Measurement {
-    run(sender, tally, shape, messages / 10);
-    let results: Vec<(Report, f64, f64)> = (0..runs)
+    let refused_before = sender.refused();
+    let mut faults = Faults::default();
+    faults.add_report(&run(sender, tally, shape, messages / 10));
+    let used = || [(systems.measured)(), (systems.beside)(), Usage::of_this_process()];
+    let results: Vec<Run> = (0..runs)
         .map(|_| {
-            let (system, generator) = (usage(), Usage::of_this_process());
+            let before = used();
             let report = run(sender, tally, shape, messages);
-            let thousands = messages as f64 / 1e3;
-            let system = usage().processor_seconds_since(&system) / thousands;
-            let generator = Usage::of_this_process().processor_seconds_since(&generator) / thousands;
-            (report, system, generator)
+            let after = used();
+            faults.add_report(&report);
+            let per_thousand = |which: usize| after[which].processor_seconds_since(&before[which]) / (messages as f64 / 1e3);
+            Run { report, system: per_thousand(0), beside: per_thousand(1), generator: per_thousand(2) }
         })
         .collect();
-    let median = |value: &dyn Fn(&(Report, f64, f64)) -> f64| {
+    faults.refused = sender.refused() - refused_before;
+    let median = |value: &dyn Fn(&Run) -> f64| {
         let mut values: Vec<f64> = results.iter().map(value).collect();
         values.sort_unstable_by(f64::total_cmp);
         values[values.len() / 2]
     };
     Measurement {
-        rate: median(&|(report, ..)| report.rate()),
-        system_seconds: median(&|(_, system, _)| *system),
-        generator_seconds: median(&|(.., generator)| *generator),
-        resident_bytes: usage().resident_bytes,
-        p50: Duration::from_secs_f64(median(&|(report, ..)| report.p50.as_secs_f64())),
-        p99: Duration::from_secs_f64(median(&|(report, ..)| report.p99.as_secs_f64())),
-        faults: results.iter().map(|(report, ..)| report.sent - report.received + report.repeated + report.overtaken).sum(),
+        rate: median(&|run| run.report.rate()),
+        system_seconds: median(&|run| run.system),
+        beside_seconds: median(&|run| run.beside),
+        generator_seconds: median(&|run| run.generator),
+        resident_bytes: (systems.measured)().resident_bytes,
+        p50: Duration::from_secs_f64(median(&|run| run.report.p50.as_secs_f64())),
+        p99: Duration::from_secs_f64(median(&|run| run.report.p99.as_secs_f64())),
+        faults,
     }
 }

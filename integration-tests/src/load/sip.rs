@@ -8,8 +8,8 @@ use std::thread;
 
 use rustls::ClientConnection;
 
-use super::stamp::{Scanner, Template, body, number_place, time_place};
-use super::{LoadSender, Tally, nanoseconds_now};
+use super::stamp::{Scanner, Template, body, number_place, render_in_turn, time_place};
+use super::{LoadSender, Tally};
 use crate::certificates::Identity;
 use crate::ports::ReservedPort;
 use crate::tls_sip_peer::{Framer, TlsSipClient, TlsSipServer};
@@ -43,7 +43,8 @@ impl SipReceiver {
 pub struct SipSender {
     connection: Arc<Mutex<ClientConnection>>,
     socket: TcpStream,
-    template: Template,
+    /// One for each conversation; messages take them in turn.
+    templates: Vec<Template>,
     buffer: Vec<u8>,
     answers: Arc<Mutex<BTreeMap<u16, u64>>>,
 }
@@ -51,29 +52,39 @@ pub struct SipSender {
 impl SipSender {
     /// Sends on `client` from one SIP URI to another, with bodies of this many bytes.
     pub fn new(client: TlsSipClient, from: &str, to: &str, body_bytes: usize) -> Self {
+        Self::to_many(client, from, &[to.to_owned()], body_bytes)
+    }
+
+    /// As [`SipSender::new`], to each of these in turn: as many conversations.
+    pub fn to_many(client: TlsSipClient, from: &str, to: &[String], body_bytes: usize) -> Self {
         let (connection, socket) = client.into_parts();
         let local = socket.local_addr().expect("an open socket has an address");
-        let (number, time) = (number_place(), time_place());
-        let body = body(body_bytes);
-        let request = format!(
-            "MESSAGE {to} SIP/2.0\r\nVia: SIP/2.0/TLS {local};branch=z9hG4bKload{number}-{time}\r\nMax-Forwards: 70\r\n\
-             From: <{from}>;tag=load{number}\r\nTo: <{to}>\r\nCall-ID: {number}-{time}@{local}\r\nCSeq: 1 MESSAGE\r\n\
-             Content-Type: text/plain;charset=UTF-8\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
+        let templates = to.iter().map(|to| Template::new(request(local, from, to, body_bytes))).collect();
         let connection = Arc::new(Mutex::new(connection));
         let answers = Arc::new(Mutex::new(BTreeMap::new()));
         let reader = socket.try_clone().expect("a socket clones");
         reader.set_read_timeout(None).expect("an open socket takes options");
         let (reading, counting) = (connection.clone(), answers.clone());
         thread::spawn(move || count_answers(reader, &reading, &counting));
-        Self { connection, socket, template: Template::new(request), buffer: Vec::new(), answers }
+        Self { connection, socket, templates, buffer: Vec::new(), answers }
     }
 
     /// Final answers by status code.
     pub fn answers(&self) -> BTreeMap<u16, u64> {
         self.answers.lock().expect("no thread panics with the lock").clone()
     }
+}
+
+/// A MESSAGE with places for the stamp, each a transaction of its own.
+fn request(local: SocketAddr, from: &str, to: &str, body_bytes: usize) -> String {
+    let (number, time) = (number_place(), time_place());
+    let body = body(body_bytes);
+    format!(
+        "MESSAGE {to} SIP/2.0\r\nVia: SIP/2.0/TLS {local};branch=z9hG4bKload{number}-{time}\r\nMax-Forwards: 70\r\n\
+         From: <{from}>;tag=load{number}\r\nTo: <{to}>\r\nCall-ID: {number}-{time}@{local}\r\nCSeq: 1 MESSAGE\r\n\
+         Content-Type: text/plain;charset=UTF-8\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 fn count_answers(mut socket: TcpStream, connection: &Mutex<ClientConnection>, answers: &Mutex<BTreeMap<u16, u64>>) {
@@ -102,7 +113,7 @@ fn count_answers(mut socket: TcpStream, connection: &Mutex<ClientConnection>, an
 impl LoadSender for SipSender {
     fn send(&mut self, first: u64, count: u64) {
         self.buffer.clear();
-        self.template.render(first, count, nanoseconds_now(), &mut self.buffer);
+        render_in_turn(&mut self.templates, first, count, &mut self.buffer);
         let mut sealed = Vec::new();
         {
             let mut connection = self.connection.lock().expect("no thread panics with the lock");
@@ -113,6 +124,10 @@ impl LoadSender for SipSender {
             }
         }
         self.socket.write_all(&sealed).expect("the peer takes what is sent");
+    }
+
+    fn refused(&self) -> u64 {
+        self.answers().range(300..).map(|(_, count)| count).sum()
     }
 }
 

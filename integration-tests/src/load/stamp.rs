@@ -2,6 +2,8 @@
 
 use memchr::memmem;
 
+use super::nanoseconds_now;
+
 const OPENING: &str = "@load ";
 const NUMBER_DIGITS: usize = 10;
 const NANOSECOND_DIGITS: usize = 20;
@@ -68,6 +70,15 @@ fn write_digits(place: &mut [u8], mut value: u64) {
     for digit in place.iter_mut().rev() {
         *digit = b'0' + (value % 10) as u8;
         value /= 10;
+    }
+}
+
+/// Appends messages numbered from `first` on, all with the present time; number `n` takes the template `n` modulo their count.
+pub(super) fn render_in_turn(templates: &mut [Template], first: u64, count: u64, out: &mut Vec<u8>) {
+    let now = nanoseconds_now();
+    for number in first..first + count {
+        let turn = number as usize % templates.len();
+        templates[turn].render(number, 1, now, out);
     }
 }
 

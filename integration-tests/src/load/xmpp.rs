@@ -11,8 +11,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use memchr::memmem;
 
-use super::stamp::{Scanner, Template, body, number_place};
-use super::{LoadSender, Tally, nanoseconds_now};
+use super::stamp::{Scanner, Template, body, number_place, render_in_turn};
+use super::{LoadSender, Tally};
 use crate::xmpp_server::{PASSWORD, XmppServer};
 
 const READ_BYTES: usize = 64 * 1024;
@@ -105,12 +105,12 @@ impl XmppSender {
 impl LoadSender for XmppSender {
     fn send(&mut self, first: u64, count: u64) {
         self.buffer.clear();
-        let now = nanoseconds_now();
-        for number in first..first + count {
-            let turn = number as usize % self.templates.len();
-            self.templates[turn].render(number, 1, now, &mut self.buffer);
-        }
+        render_in_turn(&mut self.templates, first, count, &mut self.buffer);
         self.socket.write_all(&self.buffer).expect("the server takes what a client writes");
+    }
+
+    fn refused(&self) -> u64 {
+        self.errors()
     }
 }
 

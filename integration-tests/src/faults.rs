@@ -1,0 +1,3 @@
+//! Breaking things: scripted peers with ledgers, faults between them and the hub, and the rows of the fault matrix.
+
+pub mod peer;

@@ -1,0 +1,1 @@
+//! RabbitMQ servers of the tests.
