@@ -164,6 +164,8 @@ impl Sip {
             Down::Submitted { token, result } => self.submitted(now, token, result),
             Down::Deliver { link, delivery, envelope } => self.deliver(now, &link, delivery, &envelope),
             Down::Delivered { link, id } => self.delivered(now, &link, id),
+            // SIP answers come back on the connection, or to the port, that the request went out on: to the hub that sent it.
+            Down::Relayed { .. } => {}
         }
     }
 

@@ -179,7 +179,7 @@ impl Xmpp {
             }
             Down::Deliver { link, delivery, envelope } => self.core.deliver(now, sink, &link, delivery, envelope),
             // A stream says nothing about a message beyond having taken it.
-            Down::Delivered { .. } => {}
+            Down::Delivered { .. } | Down::Relayed { .. } => {}
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use interchange_bus::{Bus, BusError};
+use interchange_bus::{Bus, Unpublished};
 use interchange_model::{DeliveryId, Envelope, LinkId, MessageId, QueueId, Refusal};
 use interchange_registry::Registry;
 use sha2::{Digest, Sha256};
@@ -29,7 +29,7 @@ pub(crate) async fn bounce<B: Bus>(
     bus: &B,
     registry: &Registry,
     trace: &Trace,
-) -> Result<(), BusError> {
+) -> Result<(), Unpublished> {
     let mut failures = Vec::new();
     for Refused { envelope, why, .. } in refused {
         let _span = tracing::debug_span!("bounce", id = %envelope.id).entered();

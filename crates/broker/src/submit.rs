@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use interchange_bus::{Bus, BusError};
+use interchange_bus::{Bus, Transient, Unpublished};
 use interchange_model::{Down, Envelope, Health, Link, LinkId, PlatformName, QueueId, Refusal, Token, Up};
 use interchange_registry::Registry;
 use tokio::sync::{mpsc, watch};
@@ -225,6 +225,7 @@ impl<B: Bus> Intake<B> {
                     self.tell(&link, Word::Health { up }).await;
                 }
             }
+            Up::Relay { link, payload } => self.bus.tell(Transient { link, key: None, payload }),
             Up::Refused { link, from, to, why } => self.trace.refused_by_adapter(link, from, to, why),
         }
     }
@@ -262,12 +263,13 @@ impl<B: Bus> Intake<B> {
     }
 
     /// Tells the submitters of a batch what became of it.
-    async fn answer(&self, batch: Vec<Submission>, result: &Result<(), BusError>) {
+    async fn answer(&self, batch: Vec<Submission>, result: &Result<(), Unpublished>) {
         if let Err(error) = result {
             tracing::warn!(%error, submissions = batch.len(), "submissions cannot be stored; their senders are asked to try again");
         }
-        let result = if result.is_ok() { Ok(()) } else { Err(Refusal::Overloaded) };
-        for Submission { token, answer, envelope, out } in batch {
+        for (place, Submission { token, answer, envelope, out }) in batch.into_iter().enumerate() {
+            let refused = result.as_ref().is_err_and(|unpublished| unpublished.concerns(place));
+            let result = if refused { Err(Refusal::Overloaded) } else { Ok(()) };
             let stage = result.map_or_else(Stage::Refused, |()| Stage::Accepted);
             self.trace.record(stage, &envelope, Some(&out));
             // An error: the platform has ended, and nobody waits for the answer.
@@ -277,7 +279,7 @@ impl<B: Bus> Intake<B> {
 }
 
 /// Stores a batch.
-async fn publish<B: Bus>(bus: Arc<B>, batch: Vec<Submission>) -> (Vec<Submission>, Result<(), BusError>) {
+async fn publish<B: Bus>(bus: Arc<B>, batch: Vec<Submission>) -> (Vec<Submission>, Result<(), Unpublished>) {
     let envelopes = batch.iter().map(|submission| (QueueId::Link(submission.out.clone()), submission.envelope.clone())).collect();
     let first = batch.first().map(|submission| tracing::field::display(submission.envelope.id));
     let span = tracing::debug_span!("publish", id = first, count = batch.len());

@@ -353,7 +353,7 @@ async fn a_changed_pace_holds_at_once() {
         world.right.delivery().await;
     }
     let mut changed = links();
-    changed[2].pace = Pace { in_flight: 6 };
+    changed[2].pace = Pace { in_flight: 6, ..Pace::default() };
     world.registry.send(registry(changed)).unwrap();
     let mut numbers = Vec::new();
     while numbers.len() < 2 {
@@ -444,7 +444,7 @@ async fn drive(mut platform: Platform, mut to_say: VecDeque<Up>, mut expected: u
                     result.unwrap();
                     answers -= 1;
                 }
-                Down::Links { .. } | Down::Delivered { .. } => {}
+                Down::Links { .. } | Down::Delivered { .. } | Down::Relayed { .. } => {}
             },
         }
     }

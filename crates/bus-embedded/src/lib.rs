@@ -25,7 +25,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
 
-use interchange_bus::{Bus, BusError, Waiting};
+use interchange_bus::{Bus, BusError, Unpublished, Waiting};
 use interchange_model::{Envelope, QueueId};
 use sqlx::SqlitePool;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -112,7 +112,7 @@ impl EmbeddedBus {
 impl Bus for EmbeddedBus {
     type Queue = EmbeddedQueue;
 
-    async fn publish(&self, batch: Vec<(QueueId, Arc<Envelope>)>) -> Result<(), BusError> {
+    async fn publish(&self, batch: Vec<(QueueId, Arc<Envelope>)>) -> Result<(), Unpublished> {
         if batch.is_empty() {
             return Ok(());
         }
@@ -130,7 +130,7 @@ impl Bus for EmbeddedBus {
             }
             entries
         };
-        self.ask(|done| Command::Publish { entries, done }).await
+        Ok(self.ask(|done| Command::Publish { entries, done }).await?)
     }
 
     async fn open(&self, queue: &QueueId) -> Result<EmbeddedQueue, BusError> {

@@ -142,7 +142,7 @@ impl Line {
         // None: all of it was settled since it was counted.
         Ok(oldest.map(|row| {
             let accepted = Duration::from_millis(row.get_unchecked::<i64, _>(1).unsigned_abs());
-            Waiting { queue: self.queue.clone(), depth, oldest: UNIX_EPOCH + accepted }
+            Waiting { queue: self.queue.clone(), depth, oldest: Some(UNIX_EPOCH + accepted) }
         }))
     }
 }

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use interchange_bus::conformance::{envelope, queue};
-use interchange_bus::{Bus, BusError, Queue, Verdict};
+use interchange_bus::{Bus, BusError, Queue, Unpublished, Verdict};
 use interchange_bus_embedded::{EmbeddedBus, Options};
 use tempfile::TempDir;
 
@@ -137,7 +137,7 @@ async fn child_on_a_full_disk() {
                 stored += 50;
                 failures = 0;
             }
-            Err(BusError::Full(_) | BusError::Unavailable(_)) => {
+            Err(Unpublished { error: BusError::Full(_) | BusError::Unavailable(_), .. }) => {
                 failures += 1;
                 tokio::time::sleep(Duration::from_millis(400)).await;
             }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use interchange_bus::conformance::{envelope, queue};
-use interchange_bus::{Bus, BusError, Queue, Verdict};
+use interchange_bus::{Bus, BusError, Queue, Unpublished, Verdict};
 use interchange_bus_embedded::{EmbeddedBus, OpenError, Options};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
@@ -124,7 +124,7 @@ async fn settlements_outlast_a_time_when_nothing_can_be_written() {
     }
     assert!(matches!(bus.flush().await, Err(BusError::Unavailable(_))));
     let refused = bus.publish(vec![(queue("a"), envelope(10))]).await;
-    assert!(matches!(refused, Err(BusError::Unavailable(_))), "{refused:?}");
+    assert!(matches!(refused, Err(Unpublished { error: BusError::Unavailable(_), places: None })), "{refused:?}");
     drop(reader);
     let mut reader = bus.open(&queue("a")).await.unwrap();
     assert!(timeout(Duration::from_millis(100), reader.next()).await.is_err(), "settled is settled");
@@ -143,7 +143,8 @@ async fn a_closed_bus_says_so() {
     let (lease, closed) = tokio::join!(timeout(Duration::from_secs(10), reader.next()), bus.close());
     closed.unwrap();
     assert!(matches!(lease.expect("a waiting reader is told"), Err(BusError::Unavailable(_))));
-    assert!(matches!(bus.publish(vec![(queue("a"), envelope(1))]).await, Err(BusError::Unavailable(_))));
+    let refused = bus.publish(vec![(queue("a"), envelope(1))]).await;
+    assert!(matches!(refused, Err(Unpublished { error: BusError::Unavailable(_), places: None })), "{refused:?}");
     assert!(matches!(bus.open(&queue("b")).await.err(), Some(BusError::Unavailable(_))));
     assert!(matches!(bus.close().await, Err(BusError::Unavailable(_))), "closed twice");
 }

@@ -20,8 +20,23 @@ pub trait Storage: Send + Sync {
     /// Opens a bus on this storage. The one opened before was dropped, without any farewell: for the new one that is a kill.
     fn open(&self) -> impl Future<Output = Self::Bus> + Send;
 
-    /// Opens a bus on this storage that is full after some number of envelopes of 1,000 bytes, at least 10 and fewer than 5,000.
+    /// Opens a bus on this storage that is full after some number of envelopes of 1,000 bytes, at least 10 and fewer than 1,000.
     fn open_small(&self) -> impl Future<Output = Self::Bus> + Send;
+
+    /// The bus stores each envelope by itself: it counts them exactly, and knows of each whether it was handed out.
+    fn one_by_one(&self) -> bool {
+        true
+    }
+}
+
+/// The depth is `wanted`; or at least not less than it can be, where several envelopes share a record.
+async fn assert_depth<S: Storage>(storage: &S, bus: &S::Bus, link: &str, wanted: u64) {
+    let depth = bus.depth(&queue(link)).await.unwrap();
+    if storage.one_by_one() {
+        assert_eq!(depth, wanted, "the depth of {link}");
+    } else {
+        assert!(depth <= wanted && (depth == 0) == (wanted == 0), "the depth of {link} is said to be {depth}; {wanted} wait");
+    }
 }
 
 /// Runs the whole suite. `storage` gives new, empty storage at each call.
@@ -134,14 +149,14 @@ pub async fn what_is_settled_is_gone<S: Storage>(storage: &S) {
     bus.publish(batch("a", 0..10)).await.unwrap();
     let mut reader = bus.open(&queue("a")).await.unwrap();
     let all = leases(&mut reader, 10).await;
-    assert_eq!(bus.depth(&queue("a")).await, Ok(10));
+    assert_depth(storage, &bus, "a", 10).await;
     for lease in &all[..7] {
         reader.settle(lease.delivery, Verdict::Done).await.unwrap();
     }
-    assert_eq!(bus.depth(&queue("a")).await, Ok(3));
+    assert_depth(storage, &bus, "a", 3).await;
     assert_eq!(reader.settle(all[0].delivery, Verdict::Done).await, Err(BusError::NotLeased), "settled twice");
     assert_eq!(reader.settle(DeliveryId(u64::MAX), Verdict::Done).await, Err(BusError::NotLeased), "never leased");
-    assert_eq!(bus.depth(&queue("a")).await, Ok(3));
+    assert_depth(storage, &bus, "a", 3).await;
     drop(reader);
     let mut reader = bus.open(&queue("a")).await.unwrap();
     assert_eq!(numbers(&mut reader, 3).await, [7, 8, 9]);
@@ -163,7 +178,10 @@ pub async fn dropping_a_queue_puts_back_what_is_not_settled<S: Storage>(storage:
     let again = leases(&mut reader, 10).await;
     assert_eq!(again.iter().map(number).collect::<Vec<_>>(), [0, 2, 3, 5, 6, 7, 8, 9, 10, 11]);
     assert!(again[..4].iter().all(|lease| lease.redelivered), "handed out before");
-    assert!(again[4..].iter().all(|lease| !lease.redelivered), "never handed out before");
+    assert!(again[9].redelivered <= again[8].redelivered, "published later, handed out later");
+    if storage.one_by_one() {
+        assert!(again[4..].iter().all(|lease| !lease.redelivered), "never handed out before");
+    }
     nothing(&mut reader).await;
 }
 
@@ -195,7 +213,7 @@ pub async fn a_kill_loses_nothing_that_was_published<S: Storage>(storage: &S) {
     drop(reader);
     drop(bus);
     let bus = storage.open().await;
-    assert_eq!(bus.depth(&queue("a")).await, Ok(10));
+    assert_depth(storage, &bus, "a", 10).await;
     bus.publish(batch("a", 10..12)).await.unwrap();
     let mut reader = bus.open(&queue("a")).await.unwrap();
     let all = leases(&mut reader, 12).await;
@@ -208,9 +226,9 @@ pub async fn a_kill_loses_nothing_that_was_published<S: Storage>(storage: &S) {
 
 /// Also when everything was settled and the store is empty.
 pub async fn what_was_flushed_stays_settled_after_a_kill<S: Storage>(storage: &S) {
-    for round in 0..3 {
+    for _round in 0..3 {
         let bus = storage.open().await;
-        assert_eq!(bus.depth(&queue("a")).await, Ok(0), "round {round}");
+        assert_depth(storage, &bus, "a", 0).await;
         bus.publish(batch("a", 0..20)).await.unwrap();
         let mut reader = bus.open(&queue("a")).await.unwrap();
         for lease in leases(&mut reader, 20).await {
@@ -233,11 +251,12 @@ pub async fn a_full_bus_refuses_and_recovers<S: Storage>(storage: &S) {
             Ok(()) => stored += 2,
             Err(refusal) => break refusal,
         }
-        assert!(stored < 5000, "it never became full");
+        assert!(stored < 1000, "it never became full");
     };
-    assert!(matches!(refusal, BusError::Full(_)), "{refusal:?}");
+    assert!(matches!(refusal.error, BusError::Full(_)), "{refusal:?}");
+    assert!(refusal.concerns(0) && refusal.concerns(1), "{refusal:?}");
     assert!(stored >= 10, "it became full after {stored}");
-    assert_eq!(bus.depth(&queue("a")).await, Ok(stored), "nothing of a refused batch is stored");
+    assert_depth(storage, &bus, "a", stored).await;
     let mut reader = bus.open(&queue("a")).await.unwrap();
     for lease in leases(&mut reader, stored).await {
         reader.settle(lease.delivery, Verdict::Done).await.unwrap();
@@ -322,7 +341,15 @@ pub async fn large_batches_come_whole<S: Storage>(storage: &S) {
     bus.publish((0..20).map(|number| (queue("b"), sized(number, 200_000))).collect()).await.unwrap();
     bus.publish(Vec::new()).await.expect("an empty batch is no error");
     let mut reader = bus.open(&queue("a")).await.unwrap();
-    assert_eq!(numbers(&mut reader, 10_000).await, range(0, 10_000));
+    let mut seen = Vec::new();
+    while seen.len() < 10_000 {
+        let some = leases(&mut reader, 1_000).await;
+        seen.extend(some.iter().map(number));
+        for lease in some {
+            reader.settle(lease.delivery, Verdict::Done).await.unwrap();
+        }
+    }
+    assert_eq!(seen, range(0, 10_000));
     let mut reader = bus.open(&queue("b")).await.unwrap();
     for wanted in 0..20 {
         assert_eq!(*next(&mut reader).await.envelope, *sized(wanted, 200_000));
@@ -361,11 +388,13 @@ pub async fn concurrent_publishers_keep_each_publishers_order<S: Storage>(storag
 /// Also after a reopening and a kill; they are counted.
 pub async fn the_dead_are_kept_and_never_handed_out<S: Storage>(storage: &S) {
     let bus = storage.open().await;
-    bus.publish(batch("a", 0..3)).await.unwrap();
+    for number in 0..3 {
+        bus.publish(batch("a", [number])).await.unwrap();
+    }
     let mut reader = bus.open(&queue("a")).await.unwrap();
     let all = leases(&mut reader, 3).await;
     reader.settle(all[1].delivery, Verdict::Dead { why: "nobody can carry it".to_owned() }).await.unwrap();
-    assert_eq!(bus.depth(&queue("a")).await, Ok(2));
+    assert_depth(storage, &bus, "a", 2).await;
     drop(reader);
     let mut reader = bus.open(&queue("a")).await.unwrap();
     assert_eq!(numbers(&mut reader, 2).await, [0, 2]);
@@ -393,7 +422,13 @@ pub async fn waiting_tells_where_things_are<S: Storage>(storage: &S) {
     empty.settle(lease.delivery, Verdict::Done).await.unwrap();
     let waiting = bus.waiting().await.unwrap();
     let told: Vec<_> = waiting.iter().map(|entry| (entry.queue.name(), entry.depth, entry.oldest)).collect();
-    assert_eq!(told, [("link:a".to_owned(), 1, accepted(100)), ("link:b".to_owned(), 2, accepted(501))]);
+    if storage.one_by_one() {
+        assert_eq!(told, [("link:a".to_owned(), 1, Some(accepted(100))), ("link:b".to_owned(), 2, Some(accepted(501)))]);
+    } else {
+        assert_eq!(waiting.iter().map(|entry| entry.queue.name()).collect::<Vec<_>>(), ["link:a", "link:b"]);
+        assert!(waiting[0].oldest.is_none_or(|oldest| oldest == accepted(100)), "{waiting:?}");
+        assert!(waiting[1].oldest.is_none_or(|oldest| oldest == accepted(501)), "{waiting:?}");
+    }
     assert_eq!(bus.depth(&queue("unknown")).await, Ok(0));
 }
 
@@ -415,7 +450,7 @@ pub async fn leases_are_told_apart<S: Storage>(storage: &S) {
         }
         late = seen.iter().min().copied();
     }
-    assert_eq!(bus.depth(&queue("a")).await, Ok(5));
+    assert_depth(storage, &bus, "a", 5).await;
 }
 
 /// Cancelled a thousand times, while envelopes arrive.
@@ -465,5 +500,5 @@ pub async fn a_slow_reader_misses_nothing<S: Storage>(storage: &S) {
     let (seen, ()) = tokio::join!(reading, publishing);
     assert_eq!(seen, range(0, 6_000));
     nothing(&mut reader).await;
-    assert_eq!(bus.depth(&queue("a")).await, Ok(0));
+    assert_depth(storage, &bus, "a", 0).await;
 }

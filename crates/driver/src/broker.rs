@@ -27,7 +27,7 @@ impl Broker {
         match word {
             Down::Links { .. } => self.links = Some(word.clone()),
             Down::Submitted { .. } => self.unanswered = self.unanswered.saturating_sub(1),
-            Down::Deliver { .. } | Down::Delivered { .. } => {}
+            Down::Deliver { .. } | Down::Delivered { .. } | Down::Relayed { .. } => {}
         }
     }
 

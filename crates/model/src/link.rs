@@ -28,11 +28,13 @@ pub struct Link {
 pub struct Pace {
     /// How many messages may be handed over and not yet settled: 1 to 1,000. This also bounds how many can be doubled by a fault.
     pub in_flight: u16,
+    /// How long a message may wait for the link before its sender is told that it was not delivered, in seconds: 1 to 2,592,000 (30 days).
+    pub time_to_live: u32,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { in_flight: 64 }
+        Self { in_flight: 64, time_to_live: 24 * 60 * 60 }
     }
 }
 

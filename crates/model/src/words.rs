@@ -47,6 +47,14 @@ pub enum Up {
         /// Why.
         why: Refusal,
     },
+    /// A peer's answer came over a link, to something that this hub did not send: perhaps another hub of the same bus did. Told to the
+    /// adapters of the same platform at the others, best effort.
+    Relay {
+        /// The link it came over, whose peer has proved itself.
+        link: LinkId,
+        /// As the platform's adapters understand it; at most 64 KiB.
+        payload: Vec<u8>,
+    },
 }
 
 /// Broker to adapter.
@@ -81,6 +89,13 @@ pub enum Down {
         link: LinkId,
         /// Which envelope.
         id: MessageId,
+    },
+    /// What the link's adapter at another hub of the same bus has said by [`Up::Relay`]. Never relayed further.
+    Relayed {
+        /// The link it came over there.
+        link: LinkId,
+        /// As given.
+        payload: Vec<u8>,
     },
 }
 

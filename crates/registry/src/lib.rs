@@ -79,8 +79,8 @@ pub enum RegistryError {
     /// A partnership of a member with itself.
     #[error("member `{0}` has a partnership with itself")]
     PartnershipWithItself(MemberId),
-    /// A pace that lets nothing through, or doubles too much after a fault.
-    #[error("link `{0}` may have 1 to 1,000 messages in flight")]
+    /// A pace that lets nothing through, doubles too much after a fault, or keeps messages for no time or for too long.
+    #[error("link `{0}` may have 1 to 1,000 messages in flight, and a time to live of 1 to 2,592,000 seconds")]
     Pace(LinkId),
 }
 
@@ -127,7 +127,7 @@ impl Registry {
             if link.domains.is_empty() {
                 return Err(RegistryError::NoDomain(link.id.clone()));
             }
-            if !(1..=1000).contains(&link.pace.in_flight) {
+            if !(1..=1000).contains(&link.pace.in_flight) || !(1..=30 * 24 * 60 * 60).contains(&link.pace.time_to_live) {
                 return Err(RegistryError::Pace(link.id.clone()));
             }
             for domain in &link.domains {

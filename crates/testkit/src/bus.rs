@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use interchange_bus::conformance::Storage;
-use interchange_bus::{Bus, BusError, Lease, Queue, Verdict, Waiting};
+use interchange_bus::{Bus, BusError, Lease, Queue, Unpublished, Verdict, Waiting};
 use interchange_model::{DeliveryId, Envelope, QueueId};
 use tokio::sync::Notify;
 
@@ -122,17 +122,17 @@ impl Default for FakeBus {
 impl Bus for FakeBus {
     type Queue = FakeQueue;
 
-    async fn publish(&self, batch: Vec<(QueueId, Arc<Envelope>)>) -> Result<(), BusError> {
+    async fn publish(&self, batch: Vec<(QueueId, Arc<Envelope>)>) -> Result<(), Unpublished> {
         // As a real store, it does not answer in the same breath.
         tokio::task::yield_now().await;
         let mut state = locked(&self.shared.state);
         if let Some(refusal) = &state.refusal {
-            return Err(refusal.clone());
+            return Err(refusal.clone().into());
         }
         let mut queues = locked(&self.storage.queues);
         let stored: usize = queues.values().map(|stored| stored.entries.len()).sum();
         if state.limit.is_some_and(|limit| stored + batch.len() > limit) {
-            return Err(BusError::Full("as the test wants".to_owned()));
+            return Err(BusError::Full("as the test wants".to_owned()).into());
         }
         state.batches.push(batch.len());
         for (queue, envelope) in batch {
@@ -166,7 +166,7 @@ impl Bus for FakeBus {
             .iter()
             .filter_map(|(queue, stored)| {
                 let (_, oldest) = stored.entries.first_key_value()?;
-                Some(Waiting { queue: queue.clone(), depth: stored.entries.len() as u64, oldest: oldest.envelope.accepted })
+                Some(Waiting { queue: queue.clone(), depth: stored.entries.len() as u64, oldest: Some(oldest.envelope.accepted) })
             })
             .collect();
         waiting.sort_by_key(|entry| entry.queue.name());

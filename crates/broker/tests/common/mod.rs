@@ -38,7 +38,7 @@ pub fn link(id: &str, platform: &'static str) -> Link {
         member: id.into(),
         platform: PlatformName::from_static(platform),
         domains: vec![Domain::parse(&format!("{id}.example")).unwrap()],
-        pace: Pace { in_flight: 4 },
+        pace: Pace { in_flight: 4, ..Pace::default() },
         settings: Settings::default(),
     }
 }
