@@ -12,11 +12,12 @@ packages="
     ejabberd
     kamailio kamailio-tls-modules
     dnsmasq-base
+    rabbitmq-server
     sip-tester
     python3 python3-slixmpp
     liblinphone10 linphone-common
 "
-services="prosody.service ejabberd.service kamailio.service epmd.socket epmd.service"
+services="prosody.service ejabberd.service kamailio.service rabbitmq-server.service epmd.socket epmd.service"
 
 missing=""
 for package in $packages; do
