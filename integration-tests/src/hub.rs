@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::certificates::{Authority, Identity, Leaf};
 use crate::ports::ReservedPort;
 use crate::processes::{Directory, Program, Usage};
+use crate::rabbitmq::RabbitMq;
 
 const LISTENS_WITHIN: Duration = Duration::from_secs(20);
 
@@ -58,7 +59,11 @@ pub struct HubFiles {
     authority: String,
     identities: Vec<Identity>,
     settings: String,
+    rabbitmq: Option<RabbitMq>,
 }
+
+/// Set to `rabbitmq`, every hub of the tests runs on a RabbitMQ of its own instead of its embedded bus.
+const BUS_VARIABLE: &str = "INTERCHANGE_TEST_BUS";
 
 impl HubFiles {
     /// A hub that shows certificates of `authority`, trusts it, and has no member yet.
@@ -70,6 +75,7 @@ impl HubFiles {
             authority: authority.certificate().to_owned(),
             identities: vec![authority.issue(&Leaf::sip(HUB_DOMAIN))],
             settings: String::new(),
+            rabbitmq: std::env::var(BUS_VARIABLE).is_ok_and(|bus| bus == "rabbitmq").then(RabbitMq::start),
         }
     }
 
@@ -88,8 +94,9 @@ impl HubFiles {
             .expect("a string takes all");
         }
         let authority = self.directory.write("ca.pem", &self.authority);
+        let bus = self.rabbitmq.as_ref().map_or("embedded".to_owned(), RabbitMq::url);
         let mut file = format!(
-            "[hub]\ndomain = \"{HUB_DOMAIN}\"\ndata_directory = \"data\"\ncommunity = \"open\"\nlog = \"json\"\n\n\
+            "[hub]\ndomain = \"{HUB_DOMAIN}\"\ndata_directory = \"data\"\nbus = \"{bus}\"\ncommunity = \"open\"\nlog = \"json\"\n\n\
              [network]\nallow_targets = [\"127.0.0.0/8\"]\n\n\
              [tls]\nauthorities = [\"{}\"]\nsystem_authorities = false\n",
             authority.display()
@@ -116,6 +123,16 @@ impl HubFiles {
         self.directory.write("hub.toml", &file);
     }
 
+    /// The RabbitMQ it runs on, if it does.
+    pub fn rabbitmq(&mut self) -> Option<&mut RabbitMq> {
+        self.rabbitmq.as_mut()
+    }
+
+    /// From now on it runs on a RabbitMQ of its own. To be called before it is configured.
+    pub fn use_rabbitmq(&mut self) {
+        self.rabbitmq.get_or_insert_with(RabbitMq::start);
+    }
+
     /// The configuration file.
     pub fn configuration(&self) -> PathBuf {
         self.directory.path().join("hub.toml")
@@ -130,6 +147,12 @@ impl HubFiles {
     /// As [`HubFiles::start`], with these variables in its environment.
     #[track_caller]
     pub fn start_with(&self, environment: &[(&str, &str)]) -> Hub {
+        if self.rabbitmq.is_some() {
+            let mut command = Command::new(binary());
+            let output =
+                command.args(["bus", "setup", "--config"]).arg(self.configuration()).output().expect("the hub's binary runs");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
         let mut command = Command::new(binary());
         command.arg("serve").arg("--config").arg(self.configuration()).envs(environment.iter().copied());
         let mut program = Program::start(Directory::new("hub"), command);

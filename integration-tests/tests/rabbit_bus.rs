@@ -37,7 +37,9 @@ impl VirtualHost {
 }
 
 async fn open(url: &str, declare: Option<QueueLimits>) -> RabbitBus {
-    RabbitBus::open(Options { urls: vec![url.to_owned()], authorities: None, declare }).await.expect("RabbitMQ is there")
+    RabbitBus::open(Options { urls: vec![url.to_owned()], password: None, authorities: None, declare })
+        .await
+        .expect("RabbitMQ is there")
 }
 
 impl Storage for VirtualHost {
@@ -134,7 +136,7 @@ async fn a_hub_with_few_rights_works_once_everything_is_set_up() {
     assert_eq!(bus.missing(&[queue("a")]).await.unwrap(), [queue("a")]);
     let refused = bus.publish(batch(0..1)).await.unwrap_err();
     assert!(refused.to_string().contains("interchange bus setup"), "{refused}");
-    let administrator = Options { urls: vec![node.url()], authorities: None, declare: None };
+    let administrator = Options { urls: vec![node.url()], password: None, authorities: None, declare: None };
     for _ in 0..2 {
         setup(&administrator, QueueLimits::default(), &[queue("a"), queue("b")], |_| {}).await.unwrap();
     }
@@ -178,9 +180,14 @@ async fn a_blocked_broker_accepts_nothing_and_still_delivers() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_other_hub_takes_over_a_queue_in_order() {
     let node = RabbitMq::start();
-    setup(&Options { urls: vec![node.url()], authorities: None, declare: None }, QueueLimits::default(), &[queue("a")], |_| {})
-        .await
-        .unwrap();
+    setup(
+        &Options { urls: vec![node.url()], password: None, authorities: None, declare: None },
+        QueueLimits::default(),
+        &[queue("a")],
+        |_| {},
+    )
+    .await
+    .unwrap();
     let (first, second) = (open(&node.url(), None).await, open(&node.url(), None).await);
     let mut told = second.told().unwrap();
     let word = Transient { link: "a".into(), key: None, payload: b"hello".to_vec() };

@@ -41,6 +41,9 @@ pub(crate) fn servers(options: &Options) -> Result<Vec<Server>, OpenError> {
         let mut uri: AMQPUri =
             url.parse().map_err(|why: String| OpenError::Address { number: index + 1, why: without(url, &why) })?;
         uri.query.heartbeat.get_or_insert(HEARTBEAT);
+        if let Some(password) = &options.password {
+            uri.authority.userinfo.password.clone_from(password);
+        }
         let name = format!("{}:{}/{}", uri.authority.host, uri.authority.port, uri.vhost);
         Ok(Server { uri, authorities: options.authorities.clone(), name })
     };

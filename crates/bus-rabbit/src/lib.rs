@@ -49,6 +49,8 @@ use queue::Line;
 pub struct Options {
     /// `amqp://user:password@host:port/vhost` or `amqps://…`, one for each node of the cluster; they are tried in turn.
     pub urls: Vec<String>,
+    /// The password, where the addresses hold none.
+    pub password: Option<String>,
     /// Authorities that RabbitMQ's certificate may come from, in PEM, beside those of the system; for `amqps`.
     pub authorities: Option<String>,
     /// A hub that may: a queue that is not there is declared when it is first used. Without it, it is an error that says what to do.

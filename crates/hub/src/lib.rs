@@ -2,6 +2,7 @@
 //!
 //! The binary `interchange` is a thin layer over this library; integration tests may use it too.
 
+pub mod bus;
 pub mod config;
 pub mod demo;
 pub mod log;

@@ -35,6 +35,11 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = "hub.toml")]
         config: PathBuf,
     },
+    /// What has to do with the bus, where messages wait.
+    Bus {
+        #[command(subcommand)]
+        command: BusCommand,
+    },
     /// Show a community of firms on different platforms talking through a hub, here and now, on loopback.
     Demo {
         /// Where the hub of the demonstration keeps its files; they are kept from one run to the next.
@@ -49,6 +54,20 @@ enum Command {
     },
 }
 
+#[derive(Subcommand)]
+enum BusCommand {
+    /// Declare on RabbitMQ what the hub needs: a queue for each link, one for quarantine, an exchange. To be run once, and after links were
+    /// added; what is there already stays as it is.
+    Setup {
+        /// The configuration.
+        #[arg(long, value_name = "FILE", default_value = "hub.toml")]
+        config: PathBuf,
+        /// The address with a user who may declare queues, where the hub's own may not: amqp://user:password@host:port/vhost.
+        #[arg(long, value_name = "URL", env = "INTERCHANGE_BUS_ADMINISTRATOR", hide_env_values = true)]
+        administrator: Option<String>,
+    },
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
@@ -57,6 +76,9 @@ fn main() -> ExitCode {
             log::start(config.log);
             runtime()?.block_on(serve::run(config))
         }),
+        Command::Bus { command: BusCommand::Setup { config, administrator } } => {
+            load(&config).and_then(|config| runtime()?.block_on(interchange_hub::bus::setup(&config, administrator)))
+        }
         Command::Demo { directory, seconds, rate } => {
             log::start_quiet(LogFormat::Text);
             runtime().and_then(|runtime| runtime.block_on(demo::run(&directory, seconds.map(Duration::from_secs), rate)))

@@ -32,6 +32,19 @@ pub fn load_or_create(data_directory: &Path) -> anyhow::Result<[u8; 32]> {
     }
 }
 
+/// Reads a password from a file that only its owner may read: the first line.
+///
+/// # Errors
+/// When it cannot be read, or others may read it.
+pub fn read_password(path: &Path) -> anyhow::Result<String> {
+    let mode = std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        bail!("{} may be read by others (mode {:o}): run chmod 600 on it", path.display(), mode & 0o777);
+    }
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}
+
 fn create(path: &Path) -> anyhow::Result<[u8; 32]> {
     let mut secret = [0; 32];
     rand::rngs::SysRng.try_fill_bytes(&mut secret).context("the operating system gives no randomness")?;

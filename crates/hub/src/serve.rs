@@ -7,12 +7,12 @@ use std::time::SystemTime;
 use anyhow::Context;
 use interchange_adapter::Build;
 use interchange_broker::{Broker, Trace, TraceEvent};
-use interchange_bus_embedded::EmbeddedBus;
 use interchange_driver::{Bound, Driver, HubCertificate, Limits, Listener, Reach, Resolver, Roots, Setup, Tls};
 use interchange_model::{PlatformName, Settings};
 use interchange_registry::{Parts, Registry};
 use tokio::sync::{broadcast, mpsc, watch};
 
+use crate::bus::OpenBus;
 use crate::config::Config;
 use crate::platforms::PLATFORMS;
 use crate::secret;
@@ -23,7 +23,7 @@ const WORDS: usize = 1024;
 pub struct Running {
     drivers: Vec<Driver>,
     broker: Broker,
-    bus: Arc<EmbeddedBus>,
+    bus: OpenBus,
     /// Keeps the registry readable; it does not change while the hub runs, since it is read from the configuration.
     _registry: watch::Sender<Arc<Registry>>,
     trace: Trace,
@@ -73,9 +73,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let registry = Arc::new(registry(config)?);
     create_data_directory(config)?;
     let secret = secret::load_or_create(&config.data_directory)?;
-    let options = interchange_bus_embedded::Options::default();
-    let bus = EmbeddedBus::open(&config.data_directory, options).await.context("the bus cannot be opened")?;
-    let bus = Arc::new(bus);
+    let bus = OpenBus::open(config).await?;
     let resolver = match config.name_servers.as_slice() {
         [] => Resolver::system().context("the system's name servers are not known")?,
         servers => Resolver::with_name_servers(servers)?,
@@ -114,7 +112,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     }
     let (keep_registry, registry) = watch::channel(registry);
     let trace = Trace::new(secret);
-    let broker = Broker::start(Arc::clone(&bus), registry, to_adapters, from_adapters, trace.clone());
+    let broker = bus.start_broker(registry, to_adapters, from_adapters, trace.clone());
     Ok(Running { drivers, broker, bus, _registry: keep_registry, trace, bound })
 }
 

@@ -28,6 +28,35 @@ pub const ECHO_LINK: &str = "echo";
 /// The member that the hub's own domain belongs to.
 pub const HUB_MEMBER: &str = "hub";
 
+/// Where messages wait.
+#[derive(Debug, Clone)]
+pub enum BusSettings {
+    /// In the data directory.
+    Embedded,
+    /// On RabbitMQ.
+    RabbitMq(RabbitSettings),
+}
+
+/// A RabbitMQ, and how the hub proves itself there.
+#[derive(Clone)]
+pub struct RabbitSettings {
+    /// `amqp://user:password@host:port/vhost`, one for each node.
+    pub urls: Vec<String>,
+    /// The file with the password, where the addresses hold none.
+    pub password_file: Option<PathBuf>,
+    /// Authorities for `amqps`, beside the system's.
+    pub authority: Option<PathBuf>,
+    /// Bytes that the queue of one link may hold.
+    pub queue_bytes: Option<u64>,
+}
+
+impl std::fmt::Debug for RabbitSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The addresses may hold passwords.
+        f.debug_struct("RabbitSettings").field("nodes", &self.urls.len()).finish_non_exhaustive()
+    }
+}
+
 /// A configuration that was read and found whole.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -35,6 +64,8 @@ pub struct Config {
     pub domain: Domain,
     /// Where the bus, the secret and the lock live.
     pub data_directory: PathBuf,
+    /// Where messages wait.
+    pub bus: BusSettings,
     /// Who may write to whom without an invitation.
     pub community: Community,
     /// How log lines look.
@@ -136,12 +167,14 @@ impl Check<'_> {
         let name_servers = file.dns.servers.iter().filter_map(|text| self.name_server(text)).collect();
         let allow_targets = file.network.allow_targets.iter().filter_map(|text| self.network(text)).collect();
         let data_directory = self.base.join(&file.hub.data_directory);
+        let bus = self.bus(&file);
         let (Some(domain), true) = (hub_domain, self.faults.is_empty()) else {
             return Err(self.faults);
         };
         Ok(Config {
             domain,
             data_directory,
+            bus,
             community: file.hub.community,
             log: file.hub.log,
             name_servers,
@@ -159,6 +192,32 @@ impl Check<'_> {
 
     fn fault(&mut self, at: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
         self.faults.push(Fault { at, message: message.into(), help: Some(help.into()) });
+    }
+
+    fn bus(&mut self, file: &File) -> BusSettings {
+        let entry = &file.rabbitmq;
+        let first = file.hub.bus.as_ref().filter(|bus| bus.get_ref() != "embedded");
+        let Some(first) = first else {
+            if let Some(node) = entry.more_nodes.first() {
+                self.fault(node.span(), "the bus is not RabbitMQ", "write bus = \"amqp://user@host/interchange\" under [hub]");
+            }
+            return BusSettings::Embedded;
+        };
+        let mut urls = Vec::new();
+        for url in std::iter::once(first).chain(&entry.more_nodes) {
+            // The text itself is not shown: it may hold a password.
+            if !["amqp://", "amqps://"].iter().any(|scheme| url.get_ref().starts_with(scheme)) {
+                let help = "write \"embedded\", or an address such as \"amqps://hub@rabbit.example/interchange\"";
+                self.fault(url.span(), "this is no address of a RabbitMQ", help);
+            }
+            urls.push(url.get_ref().clone());
+        }
+        BusSettings::RabbitMq(RabbitSettings {
+            urls,
+            password_file: entry.password_file.as_ref().map(|path| self.file(path)),
+            authority: entry.authority.as_ref().map(|path| self.file(path)),
+            queue_bytes: entry.queue_bytes,
+        })
     }
 
     fn domain(&mut self, text: &Spanned<String>) -> Option<Domain> {

@@ -20,6 +20,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) network: NetworkEntry,
     #[serde(default)]
+    pub(super) rabbitmq: RabbitEntry,
+    #[serde(default)]
     pub(super) listener: Vec<ListenerEntry>,
     #[serde(default)]
     pub(super) platform: BTreeMap<Spanned<String>, Spanned<toml::Table>>,
@@ -37,6 +39,7 @@ pub(super) struct File {
 pub(super) struct HubEntry {
     pub(super) domain: Spanned<String>,
     pub(super) data_directory: PathBuf,
+    pub(super) bus: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) community: Community,
     #[serde(default)]
@@ -86,6 +89,20 @@ impl Default for TlsEntry {
 pub(super) struct IdentityEntry {
     pub(super) certificate: Spanned<PathBuf>,
     pub(super) key: Spanned<PathBuf>,
+}
+
+/// `[rabbitmq]`: what an address cannot say.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RabbitEntry {
+    /// Addresses of the cluster's other nodes.
+    pub(super) more_nodes: Vec<Spanned<String>>,
+    /// A file with the password, where the addresses hold none.
+    pub(super) password_file: Option<Spanned<PathBuf>>,
+    /// A file of authorities for `amqps`, beside the system's.
+    pub(super) authority: Option<Spanned<PathBuf>>,
+    /// Bytes that the queue of one link may hold.
+    pub(super) queue_bytes: Option<u64>,
 }
 
 /// `[dns]`

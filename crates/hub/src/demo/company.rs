@@ -86,7 +86,7 @@ impl Company {
                     tracing::debug!(firm = self.firm.id, "the hub is away");
                 }
             }
-            Up::Health { .. } | Up::Refused { .. } => {}
+            Up::Health { .. } | Up::Refused { .. } | Up::Relay { .. } => {}
         }
     }
 
