@@ -17,6 +17,8 @@ build:
 test: tools check
 	$(CARGO) build --package interchange-hub
 	$(CARGO) test --workspace
+	INTERCHANGE_TEST_BUS=rabbitmq $(CARGO) test --package interchange-integration-tests \
+	  --test first_light --test two_xmpp_servers --test walk -- --test-threads=2
 
 check:
 	$(CARGO) fmt --all --check

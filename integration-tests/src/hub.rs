@@ -60,6 +60,7 @@ pub struct HubFiles {
     identities: Vec<Identity>,
     settings: String,
     rabbitmq: Option<RabbitMq>,
+    bus: Option<String>,
 }
 
 /// Set to `rabbitmq`, every hub of the tests runs on a RabbitMQ of its own instead of its embedded bus.
@@ -76,6 +77,7 @@ impl HubFiles {
             identities: vec![authority.issue(&Leaf::sip(HUB_DOMAIN))],
             settings: String::new(),
             rabbitmq: std::env::var(BUS_VARIABLE).is_ok_and(|bus| bus == "rabbitmq").then(RabbitMq::start),
+            bus: None,
         }
     }
 
@@ -94,7 +96,8 @@ impl HubFiles {
             .expect("a string takes all");
         }
         let authority = self.directory.write("ca.pem", &self.authority);
-        let bus = self.rabbitmq.as_ref().map_or("embedded".to_owned(), RabbitMq::url);
+        let bus = self.bus.clone().or_else(|| self.rabbitmq.as_ref().map(RabbitMq::url));
+        let bus = bus.unwrap_or_else(|| "embedded".to_owned());
         let mut file = format!(
             "[hub]\ndomain = \"{HUB_DOMAIN}\"\ndata_directory = \"data\"\nbus = \"{bus}\"\ncommunity = \"open\"\nlog = \"json\"\n\n\
              [network]\nallow_targets = [\"127.0.0.0/8\"]\n\n\
@@ -133,6 +136,12 @@ impl HubFiles {
         self.rabbitmq.get_or_insert_with(RabbitMq::start);
     }
 
+    /// From now on it runs on the RabbitMQ at this address. To be called before it is configured.
+    pub fn use_bus(&mut self, url: &str) {
+        self.bus = Some(url.to_owned());
+        self.rabbitmq = None;
+    }
+
     /// The configuration file.
     pub fn configuration(&self) -> PathBuf {
         self.directory.path().join("hub.toml")
@@ -147,7 +156,7 @@ impl HubFiles {
     /// As [`HubFiles::start`], with these variables in its environment.
     #[track_caller]
     pub fn start_with(&self, environment: &[(&str, &str)]) -> Hub {
-        if self.rabbitmq.is_some() {
+        if self.rabbitmq.is_some() || self.bus.is_some() {
             let mut command = Command::new(binary());
             let output =
                 command.args(["bus", "setup", "--config"]).arg(self.configuration()).output().expect("the hub's binary runs");

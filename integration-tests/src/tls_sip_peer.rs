@@ -240,6 +240,8 @@ fn serve(
 pub struct TlsSipClient {
     stream: StreamOwned<ClientConnection, TcpStream>,
     framer: Framer,
+    /// Requests sent so far: each is a transaction and a call of its own.
+    requests: u32,
 }
 
 impl TlsSipClient {
@@ -252,7 +254,7 @@ impl TlsSipClient {
         let name = ServerName::try_from(server_name.to_owned()).expect("a test name is a host name");
         let configuration = Arc::new(client_configuration(identity, trusted_authority));
         let connection = ClientConnection::new(configuration, name).expect("the name suits");
-        Self { stream: StreamOwned::new(connection, socket), framer: Framer::default() }
+        Self { stream: StreamOwned::new(connection, socket), framer: Framer::default(), requests: 0 }
     }
 
     /// Completes the handshake and gives up the parts, for one who reads and writes at the same time.
@@ -266,9 +268,11 @@ impl TlsSipClient {
     /// Sends one out-of-dialog MESSAGE and waits for its final answer's code.
     #[track_caller]
     pub fn message(&mut self, from: &str, to: &str, body: &str) -> u16 {
-        let call = self.stream.sock.local_addr().expect("an open socket has an address").port();
+        let port = self.stream.sock.local_addr().expect("an open socket has an address").port();
+        self.requests += 1;
+        let call = format!("{port}x{}", self.requests);
         let request = format!(
-            "MESSAGE {to} SIP/2.0\r\nVia: SIP/2.0/TLS 127.0.0.1:{call};branch=z9hG4bK{call}\r\nMax-Forwards: 70\r\n\
+            "MESSAGE {to} SIP/2.0\r\nVia: SIP/2.0/TLS 127.0.0.1:{port};branch=z9hG4bK{call}\r\nMax-Forwards: 70\r\n\
              From: <{from}>;tag=scripted\r\nTo: <{to}>\r\nCall-ID: {call}@scripted\r\nCSeq: 1 MESSAGE\r\n\
              Content-Type: text/plain;charset=UTF-8\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()

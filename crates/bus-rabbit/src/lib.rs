@@ -36,7 +36,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 pub use names::{QUARANTINE, queue_name};
-pub use publisher::{PATIENCE, PATIENCE_UNDER_WAY, RECORDS_UNDER_WAY};
+pub use publisher::{PATIENCE, PATIENCE_AFTER_BREAK, PATIENCE_UNDER_WAY, RECORDS_UNDER_WAY};
 pub use queue::{PREFETCH, RabbitQueue};
 pub use record::{RECORD_BYTES, RECORD_ENVELOPES};
 pub use topology::{QueueLimits, Setup, setup};

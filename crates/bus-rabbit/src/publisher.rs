@@ -29,6 +29,14 @@ pub const PATIENCE: Duration = Duration::from_secs(1);
 /// though they may be.
 pub const PATIENCE_UNDER_WAY: Duration = Duration::from_secs(10);
 
+/// How long a record that was sent waits for another connection when its own has broken: time enough for another node of a
+/// cluster, and for a queue to find its leader.
+pub const PATIENCE_AFTER_BREAK: Duration = Duration::from_secs(5);
+
+/// How long nothing at all is confirmed, while something is under way, before the connection is given up and what is under way is published
+/// again on another. RabbitMQ 3.10 that has just started forgets what it is given for a queue that has no leader yet, and says nothing.
+const STALLED_AFTER: Duration = Duration::from_secs(2);
+
 /// Records that may be under way at once; then publishers wait.
 pub const RECORDS_UNDER_WAY: usize = 512;
 
@@ -37,7 +45,7 @@ pub(crate) const COMMANDS: usize = 512;
 
 /// The pauses between attempts to connect.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The header that numbers a record, so that a reader notices one that it has been given before.
 pub(crate) const RECORD_HEADER: &str = "interchange-record";
@@ -142,6 +150,8 @@ struct Publisher {
     next: u64,
     /// Attempts to connect since the last success.
     attempts: u32,
+    /// When something was confirmed last, or the first record was sent.
+    progress: Instant,
 }
 
 /// Runs until it is told to close, or nobody can tell it anything.
@@ -155,6 +165,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut inbox: mpsc::Receiver<Command>,
         confirms: FuturesUnordered::new(),
         next,
         attempts: 0,
+        progress: Instant::now(),
     };
     let mut connecting = Some(publisher.connecting(Duration::ZERO));
     loop {
@@ -219,7 +230,7 @@ impl Publisher {
         })
     }
 
-    /// 0.2 s, doubled up to 5 s once every node was tried, each time between half of it and all of it.
+    /// 0.2 s, doubled up to 1 s once every node was tried, each time between half of it and all of it.
     fn pause(&self) -> Duration {
         let rounds = self.attempts / u32::try_from(self.shared.servers.len()).unwrap_or(1);
         let pause = FIRST_PAUSE.saturating_mul(1 << rounds.min(5)).min(LONGEST_PAUSE);
@@ -235,6 +246,7 @@ impl Publisher {
                 self.condition.send_replace(Condition::Connected);
                 // Confirmations of the old connection will never come.
                 self.confirms.clear();
+                self.progress = Instant::now();
                 for index in 0..self.records.len() {
                     self.send(index).await;
                 }
@@ -252,6 +264,10 @@ impl Publisher {
     fn disconnected(&mut self, why: &str) {
         self.link = None;
         self.confirms.clear();
+        let until = Instant::now() + PATIENCE_AFTER_BREAK;
+        for record in &mut self.records {
+            record.until = record.until.min(until);
+        }
         tracing::warn!(why, unconfirmed = self.records.len(), "RabbitMQ is away; nothing is accepted until it is back");
         self.condition.send_replace(Condition::Away { why: why.to_owned() });
     }
@@ -292,10 +308,14 @@ impl Publisher {
     /// Puts a record on its way. It is in lapin's hands, in its place, when this returns.
     async fn send(&mut self, index: usize) {
         let Some(link) = &self.link else { return };
+        if self.confirms.is_empty() {
+            self.progress = Instant::now();
+        }
         let record = &mut self.records[index];
         if record.done.is_none() {
             return;
         }
+        // Once only: what is published again and again is given up in the end.
         if record.sent == 0 {
             record.until = Instant::now() + PATIENCE_UNDER_WAY;
         }
@@ -328,6 +348,7 @@ impl Publisher {
         if self.records[index].sent != sent {
             return;
         }
+        self.progress = Instant::now();
         let answer = match result {
             Ok(Confirmation::Ack(None) | Confirmation::NotRequested) => Ok(()),
             Ok(Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_))) => {
@@ -352,11 +373,21 @@ impl Publisher {
     }
 
     fn earliest(&self) -> Option<Instant> {
-        self.records.iter().filter(|record| record.done.is_some()).map(|record| record.until).min()
+        let given_up = self.records.iter().filter(|record| record.done.is_some()).map(|record| record.until).min();
+        given_up.into_iter().chain(self.stalled_at()).min()
+    }
+
+    /// When the connection is given up, if nothing is confirmed until then.
+    fn stalled_at(&self) -> Option<Instant> {
+        let waiting = self.link.is_some() && !self.confirms.is_empty() && *self.condition.borrow() == Condition::Connected;
+        waiting.then(|| self.progress + STALLED_AFTER)
     }
 
     fn give_up(&mut self) {
         let now = Instant::now();
+        if self.stalled_at().is_some_and(|at| at <= now) {
+            self.disconnected("it confirms nothing");
+        }
         let why = match &*self.condition.borrow() {
             Condition::Away { why } => format!("RabbitMQ is away: {why}"),
             Condition::Blocked { why } => format!("RabbitMQ takes no messages: {why}"),
