@@ -7,6 +7,8 @@
 mod measurement;
 mod sip;
 mod stamp;
+pub mod table;
+pub mod ways;
 mod xmpp;
 
 use std::fmt;

@@ -11,8 +11,8 @@ use crate::processes::Usage;
 pub struct Systems<'a> {
     /// The system under test.
     pub measured: &'a dyn Fn() -> Usage,
-    /// What it works with, which costs processor time too; [`Usage::default`] where there is nothing.
-    pub beside: &'a dyn Fn() -> Usage,
+    /// What it works with, which costs processor time too: each with a name.
+    pub beside: &'a [(&'static str, &'a dyn Fn() -> Usage)],
 }
 
 /// What must not happen to messages, and did.
@@ -56,14 +56,14 @@ impl fmt::Display for Faults {
 }
 
 /// The medians of some runs of one shape.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Measurement {
     /// Messages a second.
     pub rate: f64,
     /// Processor seconds of the system under test per 1,000 messages.
     pub system_seconds: f64,
-    /// Processor seconds of what it works with per 1,000 messages.
-    pub beside_seconds: f64,
+    /// Processor seconds of each of those it works with per 1,000 messages.
+    pub beside_seconds: Vec<(&'static str, f64)>,
     /// Processor seconds of the load generator, sender and receiver, per 1,000 messages.
     pub generator_seconds: f64,
     /// Memory of the system under test after the last run, in bytes.
@@ -94,8 +94,25 @@ impl fmt::Display for Measurement {
 struct Run {
     report: Report,
     system: f64,
-    beside: f64,
+    beside: Vec<f64>,
     generator: f64,
+}
+
+/// What something uses from a moment on.
+struct Span<'a> {
+    usage: &'a dyn Fn() -> Usage,
+    before: Usage,
+}
+
+impl<'a> Span<'a> {
+    fn begin(usage: &'a dyn Fn() -> Usage) -> Self {
+        Self { usage, before: usage() }
+    }
+
+    /// Processor seconds per 1,000 of so many messages.
+    fn per_thousand(&self, messages: u64) -> f64 {
+        (self.usage)().processor_seconds_since(&self.before) / (messages as f64 / 1e3)
+    }
 }
 
 /// Runs a shape `runs` times after a warm-up of a tenth.
@@ -110,15 +127,19 @@ pub fn measure(
     let refused_before = sender.refused();
     let mut faults = Faults::default();
     faults.add_report(&run(sender, tally, shape, messages / 10));
-    let used = || [(systems.measured)(), (systems.beside)(), Usage::of_this_process()];
     let results: Vec<Run> = (0..runs)
         .map(|_| {
-            let before = used();
+            let measured = Span::begin(systems.measured);
+            let beside: Vec<Span<'_>> = systems.beside.iter().map(|(_, usage)| Span::begin(*usage)).collect();
+            let generator = Span::begin(&Usage::of_this_process);
             let report = run(sender, tally, shape, messages);
-            let after = used();
             faults.add_report(&report);
-            let per_thousand = |which: usize| after[which].processor_seconds_since(&before[which]) / (messages as f64 / 1e3);
-            Run { report, system: per_thousand(0), beside: per_thousand(1), generator: per_thousand(2) }
+            Run {
+                report,
+                system: measured.per_thousand(messages),
+                beside: beside.iter().map(|span| span.per_thousand(messages)).collect(),
+                generator: generator.per_thousand(messages),
+            }
         })
         .collect();
     faults.refused = sender.refused() - refused_before;
@@ -130,7 +151,12 @@ pub fn measure(
     Measurement {
         rate: median(&|run| run.report.rate()),
         system_seconds: median(&|run| run.system),
-        beside_seconds: median(&|run| run.beside),
+        beside_seconds: systems
+            .beside
+            .iter()
+            .enumerate()
+            .map(|(which, (name, _))| (*name, median(&|run| run.beside[which])))
+            .collect(),
         generator_seconds: median(&|run| run.generator),
         resident_bytes: (systems.measured)().resident_bytes,
         p50: Duration::from_secs_f64(median(&|run| run.report.p50.as_secs_f64())),

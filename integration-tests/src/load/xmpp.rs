@@ -16,6 +16,8 @@ use super::{LoadSender, Tally};
 use crate::xmpp_server::{PASSWORD, XmppServer};
 
 const READ_BYTES: usize = 64 * 1024;
+/// Each error stanza holds it once; in a body it would be escaped.
+const ERROR: &[u8] = b"<error";
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
 /// A bound client stream.
@@ -88,17 +90,12 @@ impl XmppSender {
         let (mut socket, count) = (stream.socket.try_clone().expect("a socket clones"), errors.clone());
         thread::spawn(move || {
             let mut chunk = vec![0; READ_BYTES];
+            let mut unread = Vec::new();
             while let Ok(bytes @ 1..) = socket.read(&mut chunk) {
-                let found = memmem::find_iter(&chunk[..bytes], "<error").count();
-                count.fetch_add(found as u64, Ordering::Relaxed);
+                count.fetch_add(count_errors(&mut unread, &chunk[..bytes]), Ordering::Relaxed);
             }
         });
         Self { socket: stream.socket, templates, buffer: Vec::new(), errors }
-    }
-
-    /// How many error stanzas have come back, more or less: one that is cut between two reads may be missed.
-    pub fn errors(&self) -> u64 {
-        self.errors.load(Ordering::Relaxed)
     }
 }
 
@@ -110,8 +107,17 @@ impl LoadSender for XmppSender {
     }
 
     fn refused(&self) -> u64 {
-        self.errors()
+        self.errors.load(Ordering::Relaxed)
     }
+}
+
+/// How many error stanzas are complete with these bytes; `unread` keeps what may be the beginning of one.
+fn count_errors(unread: &mut Vec<u8>, bytes: &[u8]) -> u64 {
+    unread.extend_from_slice(bytes);
+    let found = memmem::find_iter(unread, ERROR).count();
+    let keep = unread.len().min(ERROR.len() - 1);
+    unread.drain(..unread.len() - keep);
+    found as u64
 }
 
 impl Drop for XmppSender {
@@ -147,5 +153,20 @@ impl Drop for XmppReceiver {
     fn drop(&mut self) {
         // Ends the reading thread; the server may have closed already.
         let _ = self.socket.shutdown(Shutdown::Both);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::count_errors;
+
+    #[test]
+    fn errors_are_counted_in_a_stream_cut_anywhere() {
+        let stream = b"<message type='error'><error type='cancel'/></message><message type='error'><error/></message>";
+        for size in 1..=stream.len() {
+            let mut unread = Vec::new();
+            let found: u64 = stream.chunks(size).map(|chunk| count_errors(&mut unread, chunk)).sum();
+            assert_eq!(found, 2, "in chunks of {size}");
+        }
     }
 }
