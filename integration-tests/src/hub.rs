@@ -96,8 +96,7 @@ impl HubFiles {
             .expect("a string takes all");
         }
         let authority = self.directory.write("ca.pem", &self.authority);
-        let bus = self.bus.clone().or_else(|| self.rabbitmq.as_ref().map(RabbitMq::url));
-        let bus = bus.unwrap_or_else(|| "embedded".to_owned());
+        let bus = self.bus_url().unwrap_or_else(|| "embedded".to_owned());
         let mut file = format!(
             "[hub]\ndomain = \"{HUB_DOMAIN}\"\ndata_directory = \"data\"\nbus = \"{bus}\"\ncommunity = \"open\"\nlog = \"json\"\n\n\
              [network]\nallow_targets = [\"127.0.0.0/8\"]\n\n\
@@ -142,6 +141,11 @@ impl HubFiles {
         self.rabbitmq = None;
     }
 
+    /// The RabbitMQ it runs on: somebody else's, or its own.
+    fn bus_url(&self) -> Option<String> {
+        self.bus.clone().or_else(|| self.rabbitmq.as_ref().map(RabbitMq::url))
+    }
+
     /// The configuration file.
     pub fn configuration(&self) -> PathBuf {
         self.directory.path().join("hub.toml")
@@ -156,7 +160,7 @@ impl HubFiles {
     /// As [`HubFiles::start`], with these variables in its environment.
     #[track_caller]
     pub fn start_with(&self, environment: &[(&str, &str)]) -> Hub {
-        if self.rabbitmq.is_some() || self.bus.is_some() {
+        if self.bus_url().is_some() {
             let mut command = Command::new(binary());
             let output =
                 command.args(["bus", "setup", "--config"]).arg(self.configuration()).output().expect("the hub's binary runs");

@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -156,11 +156,6 @@ impl RabbitMq {
     /// When it does not run.
     pub fn usage(&self) -> Usage {
         self.program.as_ref().expect("the node runs").usage()
-    }
-
-    /// Its directory.
-    pub fn directory(&self) -> &Path {
-        self.files.path()
     }
 }
 

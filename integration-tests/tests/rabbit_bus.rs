@@ -4,8 +4,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use interchange_bus::conformance::{self, Storage, envelope, queue};
-use interchange_bus::{Bus, BusError, Queue, Transient, Verdict};
+use interchange_bus::conformance::{Storage, envelope, queue};
+use interchange_bus::{Bus, BusError, Queue, Transient, Verdict, conformance_suite};
 use interchange_bus_rabbit::{Condition, Options, QueueLimits, RabbitBus, setup};
 use interchange_integration_tests::rabbitmq::RabbitMq;
 
@@ -36,10 +36,12 @@ impl VirtualHost {
     }
 }
 
+fn options(url: &str, declare: Option<QueueLimits>) -> Options {
+    Options { urls: vec![url.to_owned()], password: None, authorities: None, declare }
+}
+
 async fn open(url: &str, declare: Option<QueueLimits>) -> RabbitBus {
-    RabbitBus::open(Options { urls: vec![url.to_owned()], password: None, authorities: None, declare })
-        .await
-        .expect("RabbitMQ is there")
+    RabbitBus::open(options(url, declare)).await.expect("RabbitMQ is there")
 }
 
 impl Storage for VirtualHost {
@@ -58,37 +60,7 @@ impl Storage for VirtualHost {
     }
 }
 
-macro_rules! conforms {
-    ($($name:ident)*) => {
-        $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                conformance::$name(&VirtualHost::new()).await;
-            }
-        )*
-    };
-}
-
-conforms! {
-    envelopes_come_in_the_order_in_which_they_were_published
-    what_is_settled_is_gone
-    dropping_a_queue_puts_back_what_is_not_settled
-    settling_out_of_order_leaves_the_rest_in_order
-    a_kill_loses_nothing_that_was_published
-    what_was_flushed_stays_settled_after_a_kill
-    a_full_bus_refuses_and_recovers
-    a_queue_has_one_reader
-    a_hundred_reopenings_change_nothing
-    queues_are_apart
-    a_waiting_reader_is_woken
-    large_batches_come_whole
-    concurrent_publishers_keep_each_publishers_order
-    the_dead_are_kept_and_never_handed_out
-    waiting_tells_where_things_are
-    leases_are_told_apart
-    a_dropped_next_has_leased_nothing
-    a_slow_reader_misses_nothing
-}
+conformance_suite!(tests: VirtualHost::new());
 
 fn batch(numbers: std::ops::Range<u64>) -> Vec<(interchange_model::QueueId, std::sync::Arc<interchange_model::Envelope>)> {
     numbers.map(|number| (queue("a"), envelope(number))).collect()
@@ -136,7 +108,7 @@ async fn a_hub_with_few_rights_works_once_everything_is_set_up() {
     assert_eq!(bus.missing(&[queue("a")]).await.unwrap(), [queue("a")]);
     let refused = bus.publish(batch(0..1)).await.unwrap_err();
     assert!(refused.to_string().contains("interchange bus setup"), "{refused}");
-    let administrator = Options { urls: vec![node.url()], password: None, authorities: None, declare: None };
+    let administrator = options(&node.url(), None);
     for _ in 0..2 {
         setup(&administrator, QueueLimits::default(), &[queue("a"), queue("b")], |_| {}).await.unwrap();
     }
@@ -180,14 +152,7 @@ async fn a_blocked_broker_accepts_nothing_and_still_delivers() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_other_hub_takes_over_a_queue_in_order() {
     let node = RabbitMq::start();
-    setup(
-        &Options { urls: vec![node.url()], password: None, authorities: None, declare: None },
-        QueueLimits::default(),
-        &[queue("a")],
-        |_| {},
-    )
-    .await
-    .unwrap();
+    setup(&options(&node.url(), None), QueueLimits::default(), &[queue("a")], |_| {}).await.unwrap();
     let (first, second) = (open(&node.url(), None).await, open(&node.url(), None).await);
     let mut told = second.told().unwrap();
     let word = Transient { link: "a".into(), key: None, payload: b"hello".to_vec() };

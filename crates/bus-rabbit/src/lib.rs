@@ -39,9 +39,9 @@ pub use names::{QUARANTINE, queue_name};
 pub use publisher::{PATIENCE, PATIENCE_AFTER_BREAK, PATIENCE_UNDER_WAY, RECORDS_UNDER_WAY};
 pub use queue::{PREFETCH, RabbitQueue};
 pub use record::{RECORD_BYTES, RECORD_ENVELOPES};
-pub use topology::{QueueLimits, Setup, setup};
+pub use topology::{QueueLimits, setup};
 
-use connections::{Connections, Server};
+use connections::{Connections, ReadingChannel, Server};
 use queue::Line;
 
 /// Where RabbitMQ is and how the hub proves itself.
@@ -235,9 +235,7 @@ impl Bus for RabbitBus {
         if batch.is_empty() {
             return Ok(());
         }
-        let mut queues: Vec<&QueueId> = batch.iter().map(|(queue, _)| queue).collect();
-        queues.dedup();
-        for queue in queues {
+        for (queue, _) in &batch {
             self.shared.ensure(queue).await?;
         }
         publisher::publish(&self.commands, batch).await
@@ -249,17 +247,16 @@ impl Bus for RabbitBus {
     }
 
     async fn depth(&self, queue: &QueueId) -> Result<u64, BusError> {
-        let line = locked(&self.shared.lines).get(queue).cloned();
-        let leased = line.map_or(0, |line| line.unsettled());
-        Ok(leased + topology::ready(&self.shared, queue).await?.unwrap_or(0))
+        self.shared.depth(&mut None, queue).await
     }
 
     async fn waiting(&self) -> Result<Vec<Waiting>, BusError> {
         let mut queues: Vec<QueueId> = locked(&self.shared.known).iter().cloned().collect();
         queues.sort_by_cached_key(QueueId::name);
         let mut waiting = Vec::new();
+        let mut channel = None;
         for queue in queues {
-            let depth = self.depth(&queue).await?;
+            let depth = self.shared.depth(&mut channel, &queue).await?;
             if depth > 0 {
                 waiting.push(Waiting { queue, depth, oldest: None });
             }
@@ -300,6 +297,13 @@ impl Shared {
     /// The line of a queue, new or known.
     fn line(&self, queue: &QueueId) -> Arc<Line> {
         locked(&self.lines).entry(queue.clone()).or_insert_with(|| Arc::new(Line::new(queue.clone()))).clone()
+    }
+
+    /// Envelopes with this bus's reader, and records that wait; over `channel`, where there is one.
+    async fn depth(&self, channel: &mut Option<ReadingChannel>, queue: &QueueId) -> Result<u64, BusError> {
+        let line = locked(&self.lines).get(queue).cloned();
+        let leased = line.map_or(0, |line| line.unsettled());
+        Ok(leased + topology::ready(self, channel, queue).await?.unwrap_or(0))
     }
 
     /// Makes sure that a queue is there, as far as this hub may.

@@ -289,12 +289,8 @@ impl Publisher {
     }
 
     async fn take(&mut self, queue: String, payload: Vec<u8>, done: oneshot::Sender<Result<(), BusError>>) {
-        let blocked = match &*self.condition.borrow() {
-            Condition::Blocked { why } => Some(why.clone()),
-            Condition::Connected | Condition::Away { .. } => None,
-        };
-        if let Some(why) = blocked {
-            let _ = done.send(Err(BusError::Unavailable(format!("RabbitMQ takes no messages: {why}"))));
+        if matches!(&*self.condition.borrow(), Condition::Blocked { .. }) {
+            let _ = done.send(Err(self.unavailable()));
             return;
         }
         self.next += 1;
@@ -383,19 +379,24 @@ impl Publisher {
         waiting.then(|| self.progress + STALLED_AFTER)
     }
 
+    /// Why a record is not taken now.
+    fn unavailable(&self) -> BusError {
+        BusError::Unavailable(match &*self.condition.borrow() {
+            Condition::Away { why } => format!("RabbitMQ is away: {why}"),
+            Condition::Blocked { why } => format!("RabbitMQ takes no messages: {why}"),
+            Condition::Connected => "RabbitMQ does not confirm".to_owned(),
+        })
+    }
+
     fn give_up(&mut self) {
         let now = Instant::now();
         if self.stalled_at().is_some_and(|at| at <= now) {
             self.disconnected("it confirms nothing");
         }
-        let why = match &*self.condition.borrow() {
-            Condition::Away { why } => format!("RabbitMQ is away: {why}"),
-            Condition::Blocked { why } => format!("RabbitMQ takes no messages: {why}"),
-            Condition::Connected => "RabbitMQ does not confirm".to_owned(),
-        };
+        let unavailable = self.unavailable();
         for record in self.records.iter_mut().filter(|record| record.until <= now) {
             if let Some(done) = record.done.take() {
-                let _ = done.send(Err(BusError::Unavailable(why.clone())));
+                let _ = done.send(Err(unavailable.clone()));
             }
         }
         self.records.retain(|record| record.done.is_some());

@@ -7,8 +7,9 @@ use interchange_model::QueueId;
 use lapin::options::{BasicGetOptions, ExchangeDeclareOptions, QueueDeclareOptions};
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
+use lapin::{Channel, ErrorKind, ExchangeKind};
 
+use crate::connections::ReadingChannel;
 use crate::names::TRANSIENT;
 use crate::{OpenError, Options, QUARANTINE, Shared, connections, queue_name, unavailable};
 
@@ -26,15 +27,11 @@ impl Default for QueueLimits {
     }
 }
 
-/// What a set-up has done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Setup {
-    /// Queues that are there now, whether they were before or not.
-    pub queues: usize,
-}
+/// Channels that declare at once: each waits for its answer, and RabbitMQ works for all of them meanwhile.
+const DECLARING: usize = 16;
 
-/// Declares everything that a hub with these queues needs. What is there already stays as it is, so it may be repeated at any time.
-/// Some hundreds of declarations are under way at once; `progress` hears how many queues are done.
+/// Declares everything that a hub with these queues needs: those, one for quarantine, and an exchange. What is there already stays as it is, so
+/// it may be repeated at any time. `progress` hears how many of the queues are done.
 ///
 /// # Errors
 /// [`OpenError`]: RabbitMQ cannot be reached, or refuses.
@@ -43,7 +40,7 @@ pub async fn setup(
     limits: QueueLimits,
     queues: &[QueueId],
     progress: impl Fn(usize),
-) -> Result<Setup, OpenError> {
+) -> Result<(), OpenError> {
     let servers = connections::servers(options)?;
     let server = &servers[0];
     let unreachable = |error: lapin::Error| OpenError::Unreachable { server: server.name.clone(), why: error.to_string() };
@@ -58,12 +55,16 @@ pub async fn setup(
         .exchange_declare(TRANSIENT.into(), ExchangeKind::Fanout, exchange, FieldTable::default())
         .await
         .map_err(refused(TRANSIENT))?;
-    declare_queue(&connection, QUARANTINE, |_| {}).await.map_err(refused(QUARANTINE))?;
+    declare_queue(&channel, QUARANTINE, FieldTable::default()).await.map_err(refused(QUARANTINE))?;
+    let mut channels = vec![channel];
+    while channels.len() < DECLARING.min(queues.len()) {
+        channels.push(connection.create_channel().await.map_err(unreachable)?);
+    }
     let mut done = 0;
-    for some in queues.chunks(16) {
-        let declaring = some.iter().map(|queue| {
-            let (connection, name) = (&connection, queue_name(queue));
-            async move { declare_queue(connection, &name, |table| link_arguments(table, limits)).await.map_err(refused(&name)) }
+    for some in queues.chunks(DECLARING) {
+        let declaring = some.iter().zip(&channels).map(|(queue, channel)| async move {
+            let name = queue_name(queue);
+            declare_queue(channel, &name, link_arguments(limits)).await.map_err(refused(&name))
         });
         for result in futures_util::future::join_all(declaring).await {
             result?;
@@ -72,17 +73,18 @@ pub async fn setup(
         progress(done);
     }
     let _ = connection.close(200, "OK".into()).await;
-    Ok(Setup { queues: queues.len() + 1 })
+    Ok(())
 }
 
 /// The arguments of a link's queue.
-fn link_arguments(table: &mut FieldTable, limits: QueueLimits) {
-    let text = |text: &str| AMQPValue::LongString(text.into());
+fn link_arguments(limits: QueueLimits) -> FieldTable {
+    let mut table = FieldTable::default();
     // One reader at a time, the others wait: two hubs never deliver for one link at once.
     table.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));
     table.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(i64::try_from(limits.bytes).unwrap_or(i64::MAX)));
     // Full means refused, never an older message dropped.
-    table.insert("x-overflow".into(), text("reject-publish"));
+    table.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+    table
 }
 
 /// Deliveries after which RabbitMQ would give a message up: never. What a hub gives back because a link is down is no failed delivery.
@@ -91,23 +93,17 @@ fn link_arguments(table: &mut FieldTable, limits: QueueLimits) {
 const DELIVERY_LIMIT: i64 = 1_000_000_000;
 
 /// Declares one quorum queue.
-async fn declare_queue(connection: &Connection, name: &str, arguments: impl Fn(&mut FieldTable)) -> Result<(), lapin::Error> {
-    let mut table = FieldTable::default();
-    arguments(&mut table);
+async fn declare_queue(channel: &Channel, name: &str, mut table: FieldTable) -> Result<(), lapin::Error> {
     table.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
     table.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(DELIVERY_LIMIT));
-    let channel = connection.create_channel().await?;
-    channel.queue_declare(name.into(), QueueDeclareOptions::durable(), table).await?;
-    channel.close(200, "OK".into()).await
+    channel.queue_declare(name.into(), QueueDeclareOptions::durable(), table).await.map(drop)
 }
 
 /// Declares the queue of a link and what every queue needs, for a hub that may.
 pub(crate) async fn declare(shared: &Shared, queue: &QueueId, limits: QueueLimits) -> Result<(), BusError> {
-    let connection = shared.connections.connect().await?;
-    let name = queue_name(queue);
-    declare_queue(&connection, &name, |table| link_arguments(table, limits)).await.map_err(unavailable)?;
-    declare_queue(&connection, QUARANTINE, |_| {}).await.map_err(unavailable)?;
-    Ok(())
+    let open = shared.connections.channel().await?;
+    declare_queue(&open.channel, &queue_name(queue), link_arguments(limits)).await.map_err(unavailable)?;
+    declare_queue(&open.channel, QUARANTINE, FieldTable::default()).await.map_err(unavailable)
 }
 
 /// Which of these are not there.
@@ -115,21 +111,18 @@ pub(crate) async fn missing(shared: &Shared, queues: &[QueueId]) -> Result<Vec<Q
     let mut missing = Vec::new();
     let mut channel = None;
     for queue in queues {
-        if count(shared, &mut channel, queue).await?.is_none() {
+        if ready(shared, &mut channel, queue).await?.is_none() {
             missing.push(queue.clone());
         }
     }
     Ok(missing)
 }
 
-/// Records that wait in a queue and are not with a reader; `None`: there is no such queue.
-pub(crate) async fn ready(shared: &Shared, queue: &QueueId) -> Result<Option<u64>, BusError> {
-    count(shared, &mut None, queue).await
-}
-
-async fn count(
+/// Records that wait in a queue and are not with a reader; `None`: there is no such queue. A channel that is still good afterwards is left in
+/// `channel`, for who asks about many.
+pub(crate) async fn ready(
     shared: &Shared,
-    channel: &mut Option<connections::ReadingChannel>,
+    channel: &mut Option<ReadingChannel>,
     queue: &QueueId,
 ) -> Result<Option<u64>, BusError> {
     let open = match channel.take() {
@@ -173,6 +166,6 @@ pub(crate) async fn quarantined(shared: &Shared, queue: &QueueId) -> Result<u64,
     Ok(found.len() as u64)
 }
 
-pub(crate) fn is_soft(error: &lapin::Error, wanted: &AMQPSoftError) -> bool {
+fn is_soft(error: &lapin::Error, wanted: &AMQPSoftError) -> bool {
     matches!(error.kind(), ErrorKind::ProtocolError(error) if matches!(error.kind(), AMQPErrorKind::Soft(soft) if soft == wanted))
 }

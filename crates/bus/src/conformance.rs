@@ -1,7 +1,6 @@
 //! What every bus must do, as plain functions that panic when it does not.
 //!
-//! An implementation gives a [`Storage`] and calls [`all`] (or the functions one by one, so that a failure names itself).
-//! Each function wants storage of its own, empty at the start.
+//! An implementation gives a [`Storage`] to [`conformance_suite!`](crate::conformance_suite), which knows all of them. Each function wants storage of its own, empty at the start.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -51,26 +50,44 @@ async fn depth_within<B: Bus>(bus: &B, link: &str, least: u64, most: u64) -> u64
     panic!("the depth of {link} is said to be {depth}, not {least} to {most}");
 }
 
-/// Runs the whole suite. `storage` gives new, empty storage at each call.
-pub async fn all<S: Storage>(storage: impl Fn() -> S) {
-    envelopes_come_in_the_order_in_which_they_were_published(&storage()).await;
-    what_is_settled_is_gone(&storage()).await;
-    dropping_a_queue_puts_back_what_is_not_settled(&storage()).await;
-    settling_out_of_order_leaves_the_rest_in_order(&storage()).await;
-    a_kill_loses_nothing_that_was_published(&storage()).await;
-    what_was_flushed_stays_settled_after_a_kill(&storage()).await;
-    a_full_bus_refuses_and_recovers(&storage()).await;
-    a_queue_has_one_reader(&storage()).await;
-    a_hundred_reopenings_change_nothing(&storage()).await;
-    queues_are_apart(&storage()).await;
-    a_waiting_reader_is_woken(&storage()).await;
-    large_batches_come_whole(&storage()).await;
-    concurrent_publishers_keep_each_publishers_order(&storage()).await;
-    the_dead_are_kept_and_never_handed_out(&storage()).await;
-    waiting_tells_where_things_are(&storage()).await;
-    leases_are_told_apart(&storage()).await;
-    a_dropped_next_has_leased_nothing(&storage()).await;
-    a_slow_reader_misses_nothing(&storage()).await;
+/// The whole suite, listed once. `conformance_suite!(tests: EXPRESSION)` makes a test of each function, for a crate that has tokio;
+/// `conformance_suite!(run: EXPRESSION)`, inside an async function, runs one after the other. The expression gives new, empty storage
+/// each time.
+#[macro_export]
+macro_rules! conformance_suite {
+    ($how:ident: $storage:expr) => {
+        $crate::conformance_suite! { @$how $storage;
+            envelopes_come_in_the_order_in_which_they_were_published
+            what_is_settled_is_gone
+            dropping_a_queue_puts_back_what_is_not_settled
+            settling_out_of_order_leaves_the_rest_in_order
+            a_kill_loses_nothing_that_was_published
+            what_was_flushed_stays_settled_after_a_kill
+            a_full_bus_refuses_and_recovers
+            a_queue_has_one_reader
+            a_hundred_reopenings_change_nothing
+            queues_are_apart
+            a_waiting_reader_is_woken
+            large_batches_come_whole
+            concurrent_publishers_keep_each_publishers_order
+            the_dead_are_kept_and_never_handed_out
+            waiting_tells_where_things_are
+            leases_are_told_apart
+            a_dropped_next_has_leased_nothing
+            a_slow_reader_misses_nothing
+        }
+    };
+    (@tests $storage:expr; $($name:ident)*) => {
+        $(
+            #[::tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                $crate::conformance::$name(&$storage).await;
+            }
+        )*
+    };
+    (@run $storage:expr; $($name:ident)*) => {
+        $($crate::conformance::$name(&$storage).await;)*
+    };
 }
 
 /// The queue of a link.

@@ -32,12 +32,13 @@ impl OpenBus {
             }
             BusSettings::RabbitMq(settings) => {
                 let bus = RabbitBus::open(options(settings)?).await.context("the bus cannot be opened")?;
-                let missing = bus.missing(&queues(config)).await.context("the queues on RabbitMQ cannot be looked at")?;
+                let queues = queues(config);
+                let missing = bus.missing(&queues).await.context("the queues on RabbitMQ cannot be looked at")?;
                 if let Some(first) = missing.first() {
                     bail!(
                         "RabbitMQ lacks {} of {} queues ({} and so on): run `interchange bus setup`, as a user who may declare them",
                         missing.len(),
-                        queues(config).len(),
+                        queues.len(),
                         first.name()
                     );
                 }
@@ -105,10 +106,10 @@ pub async fn setup(config: &Config, administrator: Option<String>) -> anyhow::Re
             let _ = std::io::stderr().flush();
         }
     };
-    let set_up = interchange_bus_rabbit::setup(&options, limits, &queues, progress).await?;
+    interchange_bus_rabbit::setup(&options, limits, &queues, progress).await?;
     if watched {
         eprintln!();
     }
-    println!("RabbitMQ is set up: {} queues, one for each link and one for quarantine, and an exchange", set_up.queues);
+    println!("RabbitMQ is set up: {} queues, one for each link and one for quarantine, and an exchange", queues.len() + 1);
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! Dialback keys are made from it, so it must be the same after a restart and on every node of a hub, and
 //! known to nobody else; hashed addresses in the log are keyed with it.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
@@ -17,18 +17,9 @@ use rand::TryRng;
 /// When it cannot be read or written, is not 64 hexadecimal digits, or other users may read it.
 pub fn load_or_create(data_directory: &Path) -> anyhow::Result<[u8; 32]> {
     let path = data_directory.join("secret");
-    match OpenOptions::new().read(true).open(&path) {
-        Ok(mut file) => {
-            let mode = file.metadata()?.permissions().mode();
-            if mode & 0o077 != 0 {
-                bail!("{} may be read by others (mode {:o}): run chmod 600 on it", path.display(), mode & 0o777);
-            }
-            let mut text = String::new();
-            file.read_to_string(&mut text).with_context(|| format!("cannot read {}", path.display()))?;
-            parse(text.trim()).with_context(|| format!("{} is not 64 hexadecimal digits", path.display()))
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => create(&path),
-        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    match read_private(&path)? {
+        Some(text) => parse(text.trim()).with_context(|| format!("{} is not 64 hexadecimal digits", path.display())),
+        None => create(&path),
     }
 }
 
@@ -37,12 +28,25 @@ pub fn load_or_create(data_directory: &Path) -> anyhow::Result<[u8; 32]> {
 /// # Errors
 /// When it cannot be read, or others may read it.
 pub fn read_password(path: &Path) -> anyhow::Result<String> {
-    let mode = std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.permissions().mode();
+    let text = read_private(path)?.with_context(|| format!("cannot read {}: there is no such file", path.display()))?;
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}
+
+/// The text of a file that only its owner may read; `None`: there is no such file.
+fn read_private(path: &Path) -> anyhow::Result<Option<String>> {
+    let cannot_read = || format!("cannot read {}", path.display());
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(cannot_read),
+    };
+    let mode = file.metadata()?.permissions().mode();
     if mode & 0o077 != 0 {
         bail!("{} may be read by others (mode {:o}): run chmod 600 on it", path.display(), mode & 0o777);
     }
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(text.lines().next().unwrap_or_default().to_owned())
+    let mut text = String::new();
+    file.read_to_string(&mut text).with_context(cannot_read)?;
+    Ok(Some(text))
 }
 
 fn create(path: &Path) -> anyhow::Result<[u8; 32]> {
@@ -64,7 +68,7 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         file.write_all(bytes)?;
         file.sync_all()?;
         std::fs::rename(&fresh, path)?;
-        path.parent().map_or(Ok(()), |parent| std::fs::File::open(parent)?.sync_all())
+        path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
     };
     write().with_context(|| format!("cannot write {}", path.display()))
 }

@@ -255,6 +255,6 @@ mod tests {
 
     #[tokio::test]
     async fn the_fake_keeps_the_contract() {
-        interchange_bus::conformance::all(FakeStorage::new).await;
+        interchange_bus::conformance_suite!(run: FakeStorage::new());
     }
 }

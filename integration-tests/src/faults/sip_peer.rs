@@ -3,13 +3,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::peer::{Listener, Peer, PeerEvent};
-use super::wire::{Credentials, DIAL_PAUSE, OPENING, Sockets, Tls, lock};
+use super::wire::{Acceptor, Credentials, DIAL_PAUSE, OPENING, Sockets, Tls, lock};
 use crate::certificates::Identity;
 use crate::ports::ReservedPort;
 use crate::tls_sip_peer::{Framer, SipFrame};
@@ -47,8 +47,8 @@ pub struct SipPeerSettings<'a> {
 /// A running SIP peer. Dropping it ends its connections without a word.
 pub struct SipPeer {
     shared: Arc<Shared>,
-    port: Option<ReservedPort>,
-    acceptor: Option<JoinHandle<()>>,
+    /// There until it is stopped.
+    acceptor: Option<Acceptor>,
 }
 
 struct Shared {
@@ -110,7 +110,6 @@ struct Answers {
 impl SipPeer {
     /// Listens and dials; `listener` is told what happens.
     pub fn start(settings: SipPeerSettings<'_>, listener: Listener) -> Self {
-        let accepting = TcpListener::bind(settings.port.address()).expect("the reserved port is free");
         let shared = Arc::new(Shared {
             domain: settings.domain,
             life: SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is right").as_nanos(),
@@ -127,9 +126,9 @@ impl SipPeer {
             answers: Mutex::default(),
         });
         let (serving, keeping) = (shared.clone(), shared.clone());
-        let acceptor = thread::spawn(move || serving.accept(&accepting));
+        let acceptor = Acceptor::start(settings.port, shared.sockets.clone(), move |socket| serving.serve(socket));
         thread::spawn(move || keeping.keep());
-        Self { shared, port: Some(settings.port), acceptor: Some(acceptor) }
+        Self { shared, acceptor: Some(acceptor) }
     }
 
     /// Where it listens.
@@ -140,7 +139,7 @@ impl SipPeer {
     /// Ends it, as a crash does, and gives back its port for another.
     pub fn stop(mut self) -> ReservedPort {
         self.end();
-        self.port.take().expect("the port is taken out only here")
+        self.acceptor.take().expect("the acceptor is taken out only here").into_port()
     }
 
     fn end(&mut self) {
@@ -148,11 +147,8 @@ impl SipPeer {
         // With the lock, or the thread could look before and wait after.
         drop(lock(&self.shared.desk));
         self.shared.changed.notify_all();
-        if let Some(acceptor) = self.acceptor.take() {
-            // Wakes the accepting thread, whose end closes the port.
-            let _ = TcpStream::connect(self.shared.local);
-            // It does not panic; if it did, the port is closed as well.
-            let _ = acceptor.join();
+        if let Some(acceptor) = &mut self.acceptor {
+            acceptor.end();
         }
     }
 }
@@ -196,7 +192,11 @@ impl Drop for SipPeer {
 
 impl fmt::Debug for SipPeer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("SipPeer").field("domain", &self.shared.domain).field("port", &self.port).finish_non_exhaustive()
+        formatter
+            .debug_struct("SipPeer")
+            .field("domain", &self.shared.domain)
+            .field("acceptor", &self.acceptor)
+            .finish_non_exhaustive()
     }
 }
 
@@ -349,22 +349,6 @@ impl Shared {
             if desk.ready.is_empty() {
                 desk = self.changed.wait_timeout(desk, patience).unwrap_or_else(PoisonError::into_inner).0;
             }
-        }
-    }
-
-    fn accept(self: &Arc<Self>, listener: &TcpListener) {
-        for socket in listener.incoming() {
-            if self.sockets.ended() {
-                return;
-            }
-            // A connection that was reset while it waited is no reason to stop.
-            let Ok(socket) = socket else { continue };
-            let shared = self.clone();
-            thread::spawn(move || {
-                let Some(_entered) = shared.sockets.enter(&socket) else { return };
-                // A connection that fails is the hub's business, which opens another.
-                let _ = shared.serve(socket);
-            });
         }
     }
 

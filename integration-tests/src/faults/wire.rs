@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
@@ -13,6 +14,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, ClientConnection, Connection, RootCertStore, ServerConfig, ServerConnection};
 
 use crate::certificates::Identity;
+use crate::ports::ReservedPort;
 
 const READ_BYTES: usize = 64 * 1024;
 
@@ -149,6 +151,61 @@ impl Tls {
     pub(super) fn shut(&self) {
         // It may have ended already.
         let _ = self.socket.shutdown(Shutdown::Both);
+    }
+}
+
+/// The port that a peer listens on, and the thread that accepts there.
+#[derive(Debug)]
+pub(super) struct Acceptor {
+    port: ReservedPort,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Acceptor {
+    /// Listens, and gives each connection to `serve` on a thread of its own, until the peer with these sockets has ended.
+    pub(super) fn start(
+        port: ReservedPort,
+        sockets: Arc<Sockets>,
+        serve: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(port.address()).expect("the reserved port is free");
+        let serve = Arc::new(serve);
+        let thread = thread::spawn(move || {
+            for socket in listener.incoming() {
+                if sockets.ended() {
+                    return;
+                }
+                // A connection that was reset while it waited is no reason to stop.
+                let Ok(socket) = socket else { continue };
+                let (sockets, serve) = (sockets.clone(), serve.clone());
+                thread::spawn(move || {
+                    let Some(_entered) = sockets.enter(&socket) else { return };
+                    // A connection that fails is the hub's business, which opens another.
+                    let _ = serve(socket);
+                });
+            }
+        });
+        Self { port, thread: Some(thread) }
+    }
+
+    /// Where it listens.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.port.address()
+    }
+
+    /// Closes the port. Its sockets must have ended before.
+    pub(super) fn end(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            // Wakes the accepting thread, whose end closes the port.
+            let _ = TcpStream::connect(self.port.address());
+            // It does not panic; if it did, the port is closed as well.
+            let _ = thread.join();
+        }
+    }
+
+    /// Gives back the port of one that has ended.
+    pub(super) fn into_port(self) -> ReservedPort {
+        self.port
     }
 }
 

@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, Read};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
+use std::thread;
 
 use self::outgoing::Outgoing;
 use self::xml::{Element, Frame, Reader, escape};
 use super::peer::{Listener, Peer, PeerEvent};
-use super::wire::{Credentials, Sockets, Tls, lock};
+use super::wire::{Acceptor, Credentials, Sockets, Tls, lock};
 use crate::certificates::Identity;
 use crate::ports::ReservedPort;
 
@@ -39,8 +39,8 @@ pub struct XmppPeerSettings<'a> {
 /// A running XMPP peer. Dropping it ends its connections without a word.
 pub struct XmppPeer {
     shared: Arc<Shared>,
-    port: Option<ReservedPort>,
-    acceptor: Option<JoinHandle<()>>,
+    /// There until it is stopped.
+    acceptor: Option<Acceptor>,
 }
 
 struct Shared {
@@ -57,7 +57,6 @@ struct Shared {
 impl XmppPeer {
     /// Listens and dials; `listener` is told what happens.
     pub fn start(settings: XmppPeerSettings<'_>, listener: Listener) -> Self {
-        let accepting = TcpListener::bind(settings.port.address()).expect("the reserved port is free");
         let shared = Arc::new(Shared {
             domain: settings.domain,
             hub: settings.hub,
@@ -67,34 +66,32 @@ impl XmppPeer {
             sockets: Arc::default(),
             outgoing: Mutex::default(),
         });
+        let serving = shared.clone();
+        let serve = move |socket| incoming::serve(&serving, socket);
+        let acceptor = Acceptor::start(settings.port, shared.sockets.clone(), serve);
         for remote in &settings.remote_domains {
             shared.outgoing(remote);
         }
-        let serving = shared.clone();
-        let acceptor = thread::spawn(move || serving.accept(&accepting));
-        Self { shared, port: Some(settings.port), acceptor: Some(acceptor) }
+        Self { shared, acceptor: Some(acceptor) }
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.port.as_ref().expect("the port is taken out only at the end").address()
+        self.acceptor.as_ref().expect("the acceptor is taken out only at the end").address()
     }
 
     /// Ends it, as a crash does, and gives back its port for another.
     pub fn stop(mut self) -> ReservedPort {
         self.end();
-        self.port.take().expect("the port is taken out only here")
+        self.acceptor.take().expect("the acceptor is taken out only here").into_port()
     }
 
     fn end(&mut self) {
         self.shared.sockets.end();
         let outgoing: Vec<_> = lock(&self.shared.outgoing).values().cloned().collect();
         outgoing.iter().for_each(|outgoing| outgoing.wake());
-        if let (Some(acceptor), Some(port)) = (self.acceptor.take(), &self.port) {
-            // Wakes the accepting thread, whose end closes the port.
-            let _ = TcpStream::connect(port.address());
-            // It does not panic; if it did, the port is closed as well.
-            let _ = acceptor.join();
+        if let Some(acceptor) = &mut self.acceptor {
+            acceptor.end();
         }
     }
 }
@@ -123,7 +120,11 @@ impl Drop for XmppPeer {
 
 impl fmt::Debug for XmppPeer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("XmppPeer").field("domain", &self.shared.domain).field("port", &self.port).finish_non_exhaustive()
+        formatter
+            .debug_struct("XmppPeer")
+            .field("domain", &self.shared.domain)
+            .field("acceptor", &self.acceptor)
+            .finish_non_exhaustive()
     }
 }
 
@@ -145,22 +146,6 @@ impl Shared {
         let (shared, keeping) = (self.clone(), outgoing.clone());
         thread::spawn(move || keeping.keep(&shared));
         outgoing
-    }
-
-    fn accept(self: &Arc<Self>, listener: &TcpListener) {
-        for socket in listener.incoming() {
-            if self.sockets.ended() {
-                return;
-            }
-            // A connection that was reset while it waited is no reason to stop.
-            let Ok(socket) = socket else { continue };
-            let shared = self.clone();
-            thread::spawn(move || {
-                let Some(_entered) = shared.sockets.enter(&socket) else { return };
-                // A connection that fails is the hub's business, which opens another.
-                let _ = incoming::serve(&shared, socket);
-            });
-        }
     }
 }
 
