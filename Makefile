@@ -2,8 +2,9 @@
 
 CARGO ?= cargo
 FUZZ_SECONDS ?= 60
+TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: run build test check unit tools bench fuzz clean
+.PHONY: run build test check unit tools bench faults fuzz clean
 
 # The main job: a community of firms on different platforms, talking through a hub, in this terminal, until Ctrl-C.
 run:
@@ -37,6 +38,12 @@ tools:
 bench: tools
 	$(CARGO) build --release --package interchange-hub
 	$(CARGO) bench --package interchange-integration-tests
+
+# The fault matrix: load through a hub, a fault in the midst of it, and three ledgers compared. FAULTS="--bus embedded link-cut" runs less.
+faults: tools
+	$(CARGO) build --release --package interchange-hub --features failpoints
+	$(CARGO) build --release --package interchange-integration-tests --bin faults
+	INTERCHANGE_HUB=$(TARGET)/release/interchange $(TARGET)/release/faults $(FAULTS)
 
 # Every fuzz target for FUZZ_SECONDS. The sanitizer needs the compiler's unstable options, hence RUSTC_BOOTSTRAP.
 fuzz:

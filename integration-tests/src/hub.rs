@@ -1,7 +1,7 @@
 //! The hub itself: the built binary `interchange`, with a configuration of the test's.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -162,8 +162,8 @@ impl HubFiles {
     pub fn start_with(&self, environment: &[(&str, &str)]) -> Hub {
         if self.bus_url().is_some() {
             let mut command = Command::new(binary());
-            let output =
-                command.args(["bus", "setup", "--config"]).arg(self.configuration()).output().expect("the hub's binary runs");
+            command.args(["bus", "setup", "--no-wait", "--config"]).arg(self.configuration());
+            let output = command.output().expect("the hub's binary runs");
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         }
         let mut command = Command::new(binary());
@@ -201,14 +201,23 @@ impl Hub {
     }
 }
 
-/// The binary that was built with the same profile as the running test or benchmark.
+/// Names another binary than the one beside the running test.
+const BINARY_VARIABLE: &str = "INTERCHANGE_HUB";
+
+/// The binary that was built with the same profile as the running test, benchmark or program, or the one that `INTERCHANGE_HUB` names.
 ///
 /// # Panics
 /// When it is not there: `cargo build --package interchange-hub` makes it, and `make test` does so first.
 #[track_caller]
 pub fn binary() -> PathBuf {
-    let test = std::env::current_exe().expect("a test knows where it is");
-    let profile = test.parent().and_then(Path::parent).expect("tests are in target/PROFILE/deps");
+    if let Some(binary) = std::env::var_os(BINARY_VARIABLE).map(PathBuf::from) {
+        assert!(binary.exists(), "{BINARY_VARIABLE} names {}, which is not there", binary.display());
+        return binary;
+    }
+    let running = std::env::current_exe().expect("a program knows where it is");
+    let folder = running.parent().expect("a program is in a folder");
+    // Programs are in target/PROFILE, tests in target/PROFILE/deps.
+    let profile = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
     let binary = profile.join("interchange");
     assert!(binary.exists(), "{} is not there: run `cargo build --package interchange-hub` first", binary.display());
     binary

@@ -64,6 +64,7 @@ fn nothing_is_accepted_while_rabbitmq_is_away() {
     assert!((200..300).contains(&bob.message("sip:bob@globex.example", "sip:alice@acme.example", "before")));
     assert_eq!(alice.expect_message(SOON).body, "before");
 
+    std::thread::sleep(RabbitMq::NAMES_WRITTEN_WITHIN);
     files.rabbitmq().expect("the hub runs on it").kill();
     alice.send("bob@globex.example", "m1", "while it is away");
     let error = alice.expect_error(Duration::from_secs(8));
@@ -72,7 +73,23 @@ fn nothing_is_accepted_while_rabbitmq_is_away() {
     assert_eq!(bob.message("sip:bob@globex.example", "sip:alice@acme.example", "while it is away"), 503);
     assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
 
-    // Nothing of it arrives later either.
+    files.rabbitmq().expect("the hub runs on it").start_again();
+    let back = Instant::now();
+    // Refused until the hub has its queues again, and not for long.
+    loop {
+        let answer = bob.message("sip:bob@globex.example", "sip:alice@acme.example", "after");
+        if answer < 300 {
+            break;
+        }
+        assert_eq!(answer, 503);
+        assert!(back.elapsed() < Duration::from_secs(10), "nothing is accepted {:?} after RabbitMQ is back", back.elapsed());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    println!("accepting {:?} after RabbitMQ takes connections", back.elapsed());
+    alice.send("bob@globex.example", "m2", "after");
+    // What was refused never arrives.
+    assert_eq!(next_text(&received), "after");
+    assert_eq!(alice.expect_message(SOON).body, "after");
     alice.expect_no_message(Duration::from_millis(500));
 }
 

@@ -22,7 +22,7 @@ use crate::{Sip, translate};
 const MOST_UNANSWERED: usize = 2_000;
 /// Stored messages of all links whose answer is held back; more are answered 202 at once.
 const MOST_HELD: usize = 20_000;
-/// Transactions that carry one message and wait for one answer.
+/// Transactions that carry one message and wait for one answer: the newest.
 const MOST_REPEATS: usize = 4;
 
 /// What we understand, and what waits for an answer.
@@ -247,9 +247,11 @@ impl Sip {
         match self.desk.seen.get(now.instant, &fingerprint) {
             Some(Fate::Answered(answer)) => return self.reply(now, &open, answer),
             Some(Fate::Open(token)) => {
-                if let Some(waiting) = self.desk.waiting.get_mut(&token)
-                    && waiting.requests.len() < MOST_REPEATS
-                {
+                if let Some(waiting) = self.desk.waiting.get_mut(&token) {
+                    // The newest is the one whose sender still waits: it takes the place of the oldest.
+                    if waiting.requests.len() >= MOST_REPEATS {
+                        waiting.requests.remove(0);
+                    }
                     waiting.requests.push(open);
                 }
                 return;

@@ -8,6 +8,7 @@
 //! `outbound` (the two ways of a message), `link` (whether it works). This file hands inputs on.
 
 mod address;
+mod attempts;
 mod body;
 mod conn;
 mod identity;

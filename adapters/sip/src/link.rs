@@ -1,14 +1,14 @@
 //! One link: the connection it sends on, whether that works, and what waits for it.
 
-use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use interchange_adapter::{CloseReason, ConnId, Now, Output};
+use interchange_adapter::{CloseReason, ConnId, Now, Outage, Output};
 use interchange_model::{DeliveryId, Domain, Health, Link as Provisioned, LinkId, MessageId, Outcome, SettingsError, Up};
 use rand::RngExt;
 use sip_codec::RequestBuilder;
 use sip_stack::{ClientId, Flow, FlowId};
 
+use crate::attempts::Attempts;
 use crate::notices::Notices;
 use crate::outbox::Outbox;
 use crate::settings::{Dial, IdentityRule, LinkSettings};
@@ -23,9 +23,6 @@ const BROKEN_PAUSE: Duration = Duration::from_secs(60);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// Connections opened by the peer that are kept in mind for our requests.
 const CANDIDATES: usize = 8;
-/// Messages whose fate was unknown when the link went down, as many as can be in flight.
-const MOST_DOUBTFUL: usize = 1_000;
-
 /// A link and what it does.
 pub(crate) struct Link {
     pub(crate) id: LinkId,
@@ -35,15 +32,14 @@ pub(crate) struct Link {
     told: Health,
     pub(crate) state: State,
     alarm: Alarm,
-    /// Attempts since it last worked.
-    failures: u32,
+    outage: Outage,
     pub(crate) outbox: Outbox<Delivery>,
     /// Connections that the peer opened and on which our requests may go; newest last.
     candidates: Vec<ConnId>,
     /// When the peer last answered anything.
     pub(crate) heard: Option<Instant>,
     pub(crate) notices: Notices,
-    pub(crate) doubtful: Doubtful,
+    pub(crate) attempts: Attempts,
     /// Submissions that the broker has not answered.
     pub(crate) unanswered: usize,
 }
@@ -98,37 +94,6 @@ pub(crate) struct Delivery {
     pub(crate) is_notice: bool,
 }
 
-/// Messages that went out and were not answered before the link went down: the peer may have them.
-#[derive(Default)]
-pub(crate) struct Doubtful {
-    known: HashSet<MessageId>,
-    order: VecDeque<MessageId>,
-}
-
-impl Doubtful {
-    fn insert(&mut self, message: MessageId) {
-        if self.known.insert(message) {
-            self.order.push_back(message);
-        }
-        if self.order.len() > MOST_DOUBTFUL
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
-    }
-
-    /// The peer has answered: it does not have this one.
-    fn remove(&mut self, message: MessageId) {
-        if self.known.remove(&message) {
-            self.order.retain(|known| *known != message);
-        }
-    }
-
-    pub(crate) fn contains(&self, message: MessageId) -> bool {
-        self.known.contains(&message)
-    }
-}
-
 impl Link {
     fn new(link: &Provisioned, settings: LinkSettings) -> Self {
         Self {
@@ -138,12 +103,12 @@ impl Link {
             told: Health::Connecting,
             state: State::Waiting { until: None },
             alarm: Alarm::default(),
-            failures: 0,
+            outage: Outage::default(),
             outbox: Outbox::default(),
             candidates: Vec::new(),
             heard: None,
             notices: Notices::default(),
-            doubtful: Doubtful::default(),
+            attempts: Attempts::default(),
             unanswered: 0,
         }
     }
@@ -370,7 +335,7 @@ impl Sip {
             State::Probing { session, probe } if probe.client == client => {
                 let next_ping = session.flow.reliable.then_some(ping);
                 link.state = State::Up(Active { session: *session, probe: None, next_options, next_ping, pong_until: None });
-                link.failures = 0;
+                link.outage.over();
                 self.tell(number, Health::Up);
             }
             State::Up(active) if active.probe.is_some_and(|probe| probe.client == client) => {
@@ -418,15 +383,13 @@ impl Sip {
 
     /// The link takes nothing any more: all that was handed to it goes back, in order, and it is tried again later.
     pub(crate) fn down(&mut self, now: Now, number: u64, health: Health) {
-        let spread = self.random.random_range(0.8..=1.2);
+        let spread = self.random.random_range(0.0..=1.0);
         self.settle_all(number);
         let Some(link) = self.links.get_mut(&number) else { return };
         let flow = link.flow();
-        link.failures = link.failures.saturating_add(1);
         let pause = match &health {
             Health::Broken { .. } => BROKEN_PAUSE,
-            // 1, 2, 4 ... 60 s, a fifth more or less, so that not all links of a site come back in one moment.
-            _ => Duration::from_secs(1u64 << (link.failures - 1).min(6)).min(Duration::from_secs(60)).mul_f64(spread),
+            _ => link.outage.pause(now.instant, spread),
         };
         let old = link.current();
         let dials = link.settings.dial == Dial::Always;
@@ -444,7 +407,7 @@ impl Sip {
         let pause = Duration::from_secs(seconds.into()).min(LONGEST_PAUSE);
         self.settle_all(number);
         let Some(link) = self.links.get_mut(&number) else { return };
-        link.doubtful.remove(message);
+        link.attempts.refused(message);
         let flow = link.flow();
         if let Some(conn) = link.current() {
             link.state = State::Paused { conn, until: now.instant + pause };
@@ -461,7 +424,7 @@ impl Sip {
         let Some(link) = self.links.get_mut(&number) else { return };
         for (delivery, was_open) in link.outbox.drain() {
             if was_open {
-                link.doubtful.insert(delivery.message);
+                link.attempts.unanswered(delivery.message);
             }
             self.out.push(Output::Broker(Up::Settle {
                 link: link.id.clone(),

@@ -32,7 +32,7 @@ impl Sip {
             Ok((Some(_), _)) if !up => Outcome::LinkDown,
             Ok((Some(request), is_notice)) => {
                 let Some(link) = self.links.get_mut(&number) else { return };
-                let request = Some(Box::new(request));
+                let request = Some(Box::new(request.cseq(link.attempts.sequence(envelope.id))));
                 let entry = Delivery { id: delivery, message: envelope.id, request, is_notice };
                 link.outbox.push((envelope.from.clone(), envelope.to.clone()), entry);
                 return self.send_waiting(now, number);
@@ -118,21 +118,25 @@ impl Sip {
 
     /// The final answer to a MESSAGE.
     fn answered(&mut self, now: Now, number: u64, place: Place, response: &Response) {
-        let Some(link) = self.links.get(&number) else { return };
+        let Some(link) = self.links.get_mut(&number) else { return };
         let Some(delivery) = link.outbox.get(place) else { return };
+        let message = delivery.message;
         let code = response.status();
         let outcome = match code {
             200..=299 => Outcome::Delivered,
             // RFC 3261 §21.5.4: with Retry-After it is about the server, and the message stays ours.
             503 if let Some(seconds) = retry_after(response) => {
-                let message = delivery.message;
                 return self.pause(now, number, seconds, message);
             }
             // We sent it before, and the peer remembers that (RFC 3261 §8.2.2.2).
-            482 if link.doubtful.contains(delivery.message) => Outcome::Delivered,
+            482 if link.attempts.is_doubtful(delivery.message) => Outcome::Delivered,
             _ if delivery.is_notice => Outcome::Delivered,
             _ => Outcome::Refused(refusals::from_status(code)),
         };
+        match outcome {
+            Outcome::Refused(why) if why.is_temporary() => link.attempts.refused(message),
+            _ => link.attempts.forget(message),
+        }
         if matches!(code, 401 | 407)
             && let Some(session) = link.session()
         {
@@ -156,11 +160,12 @@ impl Sip {
     }
 
     fn message_timed_out(&mut self, now: Now, number: u64, place: Place, sent: Instant) {
-        let Some(link) = self.links.get(&number) else { return };
+        let Some(link) = self.links.get_mut(&number) else { return };
         // The link has gone down since, and all was settled.
         let Some(delivery) = link.outbox.get(place) else { return };
         if link.heard.is_some_and(|heard| heard > sent) {
             // The peer lives and answers others: the trouble is with this message, and it shall not stop the rest for ever.
+            link.attempts.unanswered(delivery.message);
             let outcome = if delivery.is_notice { Outcome::Delivered } else { Outcome::Refused(Refusal::TimedOut) };
             self.finish(number, place, outcome);
             self.send_waiting(now, number);

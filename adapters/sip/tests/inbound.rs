@@ -33,6 +33,23 @@ fn a_message_is_submitted_first_and_answered_when_it_is_stored_and_delivered() {
 }
 
 #[test]
+fn of_many_repeats_the_newest_are_answered() {
+    let (mut hub, conn) = Hub::up(LB);
+    hub.receive(conn, Sip::message(1, "hi").bytes());
+    let (token, envelope) = hub.one_submitted();
+    // Its sender lost four connections meanwhile, and waits on the fifth only.
+    for number in 2..=6 {
+        let again = Sip { branch: format!("z9hG4bKagain{number}"), ..Sip::message(1, "hi") };
+        hub.receive(conn, again.bytes());
+    }
+    hub.store(token, Ok(()));
+    hub.input(Input::Broker(Down::Delivered { link: "lb".into(), id: envelope.id }));
+    let answered: Vec<_> = hub.wire(conn).iter().map(|wire| wire.header("Via").to_owned()).collect();
+    assert_eq!(answered.len(), 4, "{answered:?}");
+    assert!(answered.iter().any(|via| via.contains("z9hG4bKagain6")), "{answered:?}");
+}
+
+#[test]
 fn the_answer_is_202_at_the_end_of_the_wait() {
     let (mut hub, conn) = Hub::up(r#"{"host":"sip.b.example","answer_wait":1500}"#);
     hub.receive(conn, Sip::message(1, "hi").bytes());

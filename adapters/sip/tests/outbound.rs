@@ -130,6 +130,30 @@ fn case_47_a_lost_connection_gives_everything_back_in_order_and_a_repeat_is_know
 }
 
 #[test]
+fn what_was_refused_for_now_is_tried_again_under_the_next_number() {
+    let (mut hub, conn) = Hub::up(LB);
+    // 486 is a last word, after which all is forgotten.
+    for (delivery, status, cseq) in [(1, 500, 1), (2, 500, 2), (3, 486, 3), (9, 500, 1)] {
+        hub.deliver(delivery, hello(1));
+        let message = hub.one(conn);
+        assert_eq!(message.header("CSeq"), format!("{cseq} MESSAGE"));
+        hub.receive(conn, message.answer(status, ""));
+        hub.settled();
+    }
+    hub.deliver(4, hello(1));
+    let open = hub.one(conn);
+    assert_eq!(open.header("CSeq"), "2 MESSAGE");
+    hub.lose(conn);
+    hub.seconds(2);
+    let conn = hub.bring_up("sip.b.example");
+    hub.deliver(5, hello(1));
+    let repeat = hub.one(conn);
+    for name in ["Call-ID", "CSeq", "From"] {
+        assert_eq!(repeat.header(name), open.header(name), "what was not answered is the same again");
+    }
+}
+
+#[test]
 fn sip_10_6_a_black_hole_over_udp_gets_eleven_transmissions() {
     let (mut hub, conn) = Hub::up(LB_UDP);
     hub.deliver(1, hello(1));

@@ -26,8 +26,6 @@ use crate::timers::{Sleeper, Timers};
 
 /// How long a peer that has refused one of our domains is not asked again for it.
 const REFUSED_FOR: Duration = Duration::from_secs(60);
-/// A stream that lived so long was a good one: the next failure is the first again.
-const GOOD_LIFE: Duration = Duration::from_secs(60);
 /// How many deliveries go one at a time after the peer ended a stream because of one.
 const CAREFUL: u32 = 64;
 
@@ -214,7 +212,7 @@ impl Core {
     /// A stream takes stanzas now.
     pub(crate) fn ready(&mut self, now: Now, sink: &mut Sink<'_>, key: &PairKey, conn: ConnId, max_stanza: usize) {
         let Some(pair) = self.pairs.get_mut(key) else { return };
-        pair.stream = Stream::Ready { conn, since: now.instant, max_stanza };
+        pair.stream = Stream::Ready { conn, max_stanza };
         pair.used = now.instant;
         pair.sent = now.instant;
         self.pump(now, sink, key);
@@ -224,11 +222,9 @@ impl Core {
     /// A stream of a pair is gone.
     pub(crate) fn failed(&mut self, now: Now, sink: &mut Sink<'_>, key: &PairKey, conn: ConnId, failure: Failure) {
         let Some(pair) = self.pairs.get_mut(key) else { return };
-        let (was_ready, good) = match pair.stream {
-            Stream::Ready { conn: ours, since, .. } if ours == conn => {
-                (true, now.instant.saturating_duration_since(since) >= GOOD_LIFE)
-            }
-            Stream::Opening(ours) if ours == conn => (false, false),
+        let was_ready = match pair.stream {
+            Stream::Ready { conn: ours, .. } if ours == conn => true,
+            Stream::Opening(ours) if ours == conn => false,
             _ => return,
         };
         pair.stream = Stream::None;
@@ -252,18 +248,18 @@ impl Core {
                     settle(sink, &link, culprit.id, Outcome::Refused(Refusal::PeerFault));
                 }
                 pair.careful = CAREFUL;
-                self.link_down(now, sink, &link, key, Health::Retrying { why }, good);
+                self.link_down(now, sink, &link, key, Health::Retrying { why });
             }
             Failure::Closed => {
                 let why = format!("{} closed the stream while messages were under way", key.partner);
-                self.link_down(now, sink, &link, key, Health::Retrying { why }, good);
+                self.link_down(now, sink, &link, key, Health::Retrying { why });
             }
-            Failure::Away(why) => self.link_down(now, sink, &link, key, Health::Retrying { why }, good),
-            Failure::Misconfigured(why) => self.link_down(now, sink, &link, key, Health::Broken { why }, good),
+            Failure::Away(why) => self.link_down(now, sink, &link, key, Health::Retrying { why }),
+            Failure::Misconfigured(why) => self.link_down(now, sink, &link, key, Health::Broken { why }),
         }
     }
 
-    fn link_down(&mut self, now: Now, sink: &mut Sink<'_>, link: &LinkId, key: &PairKey, health: Health, good: bool) {
+    fn link_down(&mut self, now: Now, sink: &mut Sink<'_>, link: &LinkId, key: &PairKey, health: Health) {
         let Some(mut state) = self.links.remove(link) else { return };
         let mut open = self.take_all(&state);
         open.sort_by_key(|delivery| delivery.order);
@@ -273,9 +269,6 @@ impl Core {
         let jitter = self.random();
         // While another pair's failure is being looked into, this one's changes nothing.
         if state.health.is_up() || state.probe.as_ref().is_none_or(|probe| probe == key) {
-            if good {
-                state.forgive();
-            }
             // What a person must mend is tried again at the slowest.
             let at = state.fell(now.instant, key.clone(), matches!(health, Health::Broken { .. }), jitter);
             self.timers.set_by(&mut state.alarm, || Sleeper::Link(link.clone()), at);

@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use interchange_adapter::Outage;
 use interchange_model::Health;
 
 use crate::directory::LinkInfo;
 use crate::pair::PairKey;
 use crate::timers::Alarm;
 
-/// The longest time between two attempts, in seconds.
-const SLOWEST: u64 = 300;
+/// The time between two attempts at what only a person can mend.
+const SLOWEST: Duration = Duration::from_secs(300);
 
 /// The state of one link.
 #[derive(Debug)]
@@ -28,8 +29,7 @@ pub(crate) struct LinkState {
     pub(crate) alarm: Alarm,
     /// When `probe` is tried next; `None` while it is being tried.
     retry: Option<Instant>,
-    /// Failures one after another.
-    failures: u32,
+    outage: Outage,
     order: u64,
 }
 
@@ -43,7 +43,7 @@ impl LinkState {
             probe: None,
             alarm: Alarm::default(),
             retry: None,
-            failures: 0,
+            outage: Outage::default(),
             order: 0,
         }
     }
@@ -54,24 +54,20 @@ impl LinkState {
         self.order
     }
 
-    /// A stream had lived for long before it failed: earlier failures do not count any more.
-    pub(crate) fn forgive(&mut self) {
-        self.failures = 0;
-    }
-
-    /// A stream failed. When to try again: after 1, 2, 4 .. 300 s, after 300 s at once if `slowest`; 20 % more or less.
+    /// A stream failed. When to try again: see [`Outage`]; after 300 s if `slowest`; 20 % more or less.
     pub(crate) fn fell(&mut self, now: Instant, pair: PairKey, slowest: bool, jitter: u64) -> Instant {
-        let seconds = if slowest { SLOWEST } else { (1u64 << self.failures).min(SLOWEST) };
-        self.failures = (self.failures + 1).min(16);
+        let spread = (jitter % 401) as f64 / 400.0;
+        let pause = self.outage.pause(now, spread);
         self.probe = Some(pair);
-        let at = now + Duration::from_millis(seconds * (800 + jitter % 401));
+        let at = now + if slowest { SLOWEST.mul_f64(0.8 + 0.4 * spread) } else { pause };
         self.retry = Some(at);
         at
     }
 
-    /// It works again. How often it had failed is forgotten only after a stream has lived for long.
+    /// It works again.
     pub(crate) fn rose(&mut self) {
         self.health = Health::Up;
+        self.outage.over();
         self.probe = None;
         self.retry = None;
     }

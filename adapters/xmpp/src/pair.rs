@@ -39,8 +39,6 @@ pub(crate) enum Stream {
     Ready {
         /// The connection.
         conn: ConnId,
-        /// Since when.
-        since: Instant,
         /// Bytes of the largest stanza that the peer takes.
         max_stanza: usize,
     },

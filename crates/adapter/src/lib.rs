@@ -12,10 +12,12 @@
 
 mod connection;
 mod name;
+mod outage;
 mod pin;
 mod timers;
 mod tls;
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -23,6 +25,7 @@ use interchange_model::{Domain, Down, PlatformName, Settings, SettingsError, Up}
 
 pub use connection::{CloseReason, ConnId, Target, Transport, Via};
 pub use name::dns_name_matches;
+pub use outage::Outage;
 pub use pin::Pin;
 pub use timers::{Alarm, Timers};
 pub use tls::{ChainFault, Identity, PeerCertificate, PeerName, TlsPeer, TlsRole};
@@ -42,7 +45,7 @@ pub trait Adapter: Send {
 pub struct Now {
     /// For timers: never goes back.
     pub instant: Instant,
-    /// For dates and ids: what a calendar says, which may jump.
+    /// For dates and ids: what a calendar said when the process started, and from then on what has passed. Never jumps.
     pub wall: SystemTime,
 }
 
@@ -50,7 +53,10 @@ impl Now {
     /// Both clocks, read now. For drivers; an adapter is given its time.
     #[must_use]
     pub fn read() -> Self {
-        Self { instant: Instant::now(), wall: SystemTime::now() }
+        static START: OnceLock<(Instant, SystemTime)> = OnceLock::new();
+        let (start, date) = *START.get_or_init(|| (Instant::now(), SystemTime::now()));
+        let instant = Instant::now();
+        Self { instant, wall: date + instant.saturating_duration_since(start) }
     }
 
     /// Both clocks, later by `by`. For tests in virtual time.

@@ -1,9 +1,10 @@
 //! Submit, route, deliver, bounce, trace: the only place that decides where a message goes.
 //!
 //! Adapters say [`Up`], the broker says [`Down`], through bounded channels; between the two lies the bus. One task takes
-//! in what all platforms say (`submit.rs`): it routes submissions against the present registry, publishes them in batches,
-//! and answers when they are durable. One task for each link (`deliver.rs`) reads that link's queue while the link is up and hands
-//! over as many envelopes as may be in flight. What a peer refuses goes back to its sender as a failure
+//! in what all platforms say (`submit.rs`): it routes submissions against the present registry, drops repeats (`duplicates.rs`), publishes the
+//! rest in batches, and answers when they are durable. One task for each link (`deliver/`) reads that link's queue while the link is up and hands
+//! over as many envelopes as may be in flight. What a peer refuses for now is tried again; what it refuses
+//! for good, or is too old, goes back to its sender as a failure
 //! (`bounce.rs`), published before the refused envelope is settled. Every stage leaves a trace (`trace.rs`).
 //!
 //! **Why it cannot stall.** The broker waits for the bus, which depends on nobody, and for room in a platform's `Down` channel,
@@ -12,7 +13,10 @@
 //! What a platform's bytes look like, how links are configured and where envelopes are stored is not known here.
 
 mod bounce;
+mod clock;
 mod deliver;
+mod duplicates;
+mod step;
 mod submit;
 mod trace;
 

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::task::Poll;
 
 use interchange_bus::{Bus, Transient, Unpublished};
-use interchange_model::{Down, Envelope, Health, Link, LinkId, PlatformName, QueueId, Refusal, Token, Up};
+use interchange_model::{Down, Envelope, Health, Link, LinkId, Pace, PlatformName, QueueId, Refusal, Token, Up};
 use interchange_registry::Registry;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -12,6 +13,8 @@ use tokio::time::{Instant, sleep_until};
 use tracing::Instrument;
 
 use crate::deliver::{Delivery, Surroundings, WORDS, Word};
+use crate::duplicates::{Duplicates, Fingerprint, Known};
+use crate::step::step;
 use crate::trace::{Stage, Trace};
 use crate::{Platforms, STOP_LIMIT};
 
@@ -37,12 +40,13 @@ pub(crate) struct Intake<B: Bus> {
     answers: HashMap<LinkId, mpsc::Sender<Down>>,
     /// Routed, and not yet on their way to the store.
     waiting: VecDeque<Submission>,
+    duplicates: Duplicates<Submission>,
 }
 
 /// A link with a task.
 struct Running {
     platform: PlatformName,
-    in_flight: u16,
+    pace: Pace,
     words: mpsc::Sender<Word>,
 }
 
@@ -53,6 +57,8 @@ struct Submission {
     envelope: Arc<Envelope>,
     /// The link it leaves over.
     out: LinkId,
+    /// By which a repeat of it is known.
+    fingerprint: Option<Fingerprint>,
 }
 
 impl<B: Bus> Intake<B> {
@@ -75,12 +81,14 @@ impl<B: Bus> Intake<B> {
             tasks: JoinSet::new(),
             answers: HashMap::new(),
             waiting: VecDeque::new(),
+            duplicates: Duplicates::new(),
         }
     }
 
     /// Runs until it is told to stop, or no platform is left; then `until` says when what is left is given up.
     pub(crate) async fn run(mut self, mut up: mpsc::Receiver<Up>, mut stopping: watch::Receiver<bool>) {
         self.take_up_registry().await;
+        let mut told = self.bus.told();
         let mut words = Vec::with_capacity(BATCH);
         let mut publishing = None;
         let mut until: Option<Instant> = None;
@@ -116,6 +124,10 @@ impl<B: Bus> Intake<B> {
                         tracing::error!(%error, "a link's task panicked: nothing is delivered to that link until the hub is restarted");
                     }
                 }
+                word = heard(&mut told), if told.is_some() => match word {
+                    Some(word) => self.relay(word),
+                    None => told = None,
+                },
                 taken = up.recv_many(&mut words, BATCH), if !deaf && self.waiting.len() < WAITING => {
                     if taken == 0 {
                         // No platform is left. The links' tasks hear what was said to them before, and end.
@@ -160,9 +172,9 @@ impl<B: Bus> Intake<B> {
         self.links.retain(|id, running| snapshot.link(id).is_some_and(|link| link.platform == running.platform));
         for link in snapshot.all_links() {
             match self.links.get_mut(&link.id) {
-                Some(running) if running.in_flight == link.pace.in_flight => {}
+                Some(running) if running.pace == link.pace => {}
                 Some(running) => {
-                    running.in_flight = link.pace.in_flight;
+                    running.pace = link.pace;
                     let _ = running.words.send(Word::Pace(link.pace)).await;
                 }
                 None => self.start(link),
@@ -197,7 +209,7 @@ impl<B: Bus> Intake<B> {
         };
         self.answers.insert(link.id.clone(), down.clone());
         self.tasks.spawn(Delivery::new(link.id.clone(), link.pace, down.clone(), around).run(inbox));
-        let running = Running { platform: link.platform.clone(), in_flight: link.pace.in_flight, words };
+        let running = Running { platform: link.platform.clone(), pace: link.pace, words };
         self.links.insert(link.id.clone(), running);
     }
 
@@ -209,8 +221,12 @@ impl<B: Bus> Intake<B> {
                     tracing::error!(%link, "a submission over a link that never was cannot be answered");
                     return;
                 };
+                step!("received");
                 match self.submit(&link, &envelope) {
-                    Ok(out) => self.waiting.push_back(Submission { token, answer, envelope, out }),
+                    Ok(out) => {
+                        let fingerprint = self.duplicates.fingerprint(&envelope);
+                        self.accept(Submission { token, answer, envelope, out, fingerprint }).await;
+                    }
                     Err(why) => {
                         self.trace.record(Stage::Refused(why), &envelope, None);
                         let _ = answer.send(Down::Submitted { token, result: Err(why) }).await;
@@ -227,6 +243,24 @@ impl<B: Bus> Intake<B> {
             }
             Up::Relay { link, payload } => self.bus.tell(Transient { link, key: None, payload }),
             Up::Refused { link, from, to, why } => self.trace.refused_by_adapter(link, from, to, why),
+        }
+    }
+
+    /// Puts a submission in line for the store, unless it came before.
+    async fn accept(&mut self, submission: Submission) {
+        let known = submission.fingerprint.and_then(|fingerprint| self.duplicates.look(Instant::now(), fingerprint));
+        match known {
+            None => self.waiting.push_back(submission),
+            Some(Known::UnderWay(waiting)) => waiting.push(submission),
+            Some(Known::Stored) => reply(&self.trace, Stage::Duplicate, Ok(()), submission).await,
+        }
+    }
+
+    /// What another hub of the same bus says to a link's adapter. Best effort: a platform that does not keep up misses it.
+    fn relay(&self, word: Transient) {
+        let platform = self.snapshot.link(&word.link).and_then(|link| self.platforms.get(&link.platform));
+        if let Some(down) = platform {
+            let _ = down.try_send(Down::Relayed { link: word.link, payload: word.payload });
         }
     }
 
@@ -263,19 +297,30 @@ impl<B: Bus> Intake<B> {
     }
 
     /// Tells the submitters of a batch what became of it.
-    async fn answer(&self, batch: Vec<Submission>, result: &Result<(), Unpublished>) {
+    async fn answer(&mut self, batch: Vec<Submission>, result: &Result<(), Unpublished>) {
+        step!("confirmed");
         if let Err(error) = result {
             tracing::warn!(%error, submissions = batch.len(), "submissions cannot be stored; their senders are asked to try again");
         }
-        for (place, Submission { token, answer, envelope, out }) in batch.into_iter().enumerate() {
+        for (place, submission) in batch.into_iter().enumerate() {
             let refused = result.as_ref().is_err_and(|unpublished| unpublished.concerns(place));
             let result = if refused { Err(Refusal::Overloaded) } else { Ok(()) };
-            let stage = result.map_or_else(Stage::Refused, |()| Stage::Accepted);
-            self.trace.record(stage, &envelope, Some(&out));
-            // An error: the platform has ended, and nobody waits for the answer.
-            let _ = answer.send(Down::Submitted { token, result }).await;
+            let conclude = |fingerprint| self.duplicates.conclude(fingerprint, result.is_ok());
+            let repeats = submission.fingerprint.map(conclude).unwrap_or_default();
+            reply(&self.trace, result.map_or_else(Stage::Refused, |()| Stage::Accepted), result, submission).await;
+            for repeat in repeats {
+                reply(&self.trace, result.map_or_else(Stage::Refused, |()| Stage::Duplicate), result, repeat).await;
+            }
+            step!("answered", late);
         }
     }
+}
+
+/// Tells one submitter what became of a submission.
+async fn reply(trace: &Trace, stage: Stage, result: Result<(), Refusal>, submission: Submission) {
+    trace.record(stage, &submission.envelope, Some(&submission.out));
+    // An error: the platform has ended, and nobody waits for the answer.
+    let _ = submission.answer.send(Down::Submitted { token: submission.token, result }).await;
 }
 
 /// Stores a batch.
@@ -283,8 +328,27 @@ async fn publish<B: Bus>(bus: Arc<B>, batch: Vec<Submission>) -> (Vec<Submission
     let envelopes = batch.iter().map(|submission| (QueueId::Link(submission.out.clone()), submission.envelope.clone())).collect();
     let first = batch.first().map(|submission| tracing::field::display(submission.envelope.id));
     let span = tracing::debug_span!("publish", id = first, count = batch.len());
-    let result = bus.publish(envelopes).instrument(span).await;
+    let result = async {
+        let mut publishing = std::pin::pin!(bus.publish(envelopes));
+        // Polled once, it is handed to the bus; whether it is stored is not known yet.
+        match std::future::poll_fn(|context| Poll::Ready(publishing.as_mut().poll(context))).await {
+            Poll::Ready(result) => result,
+            Poll::Pending => {
+                step!("published");
+                publishing.await
+            }
+        }
+    };
+    let result = result.instrument(span).await;
     (batch, result)
+}
+
+/// The next word of another hub.
+async fn heard(told: &mut Option<mpsc::Receiver<Transient>>) -> Option<Transient> {
+    match told {
+        Some(told) => told.recv().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// What became of the batch under way.

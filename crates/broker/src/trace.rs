@@ -8,6 +8,8 @@ use interchange_model::{Address, Body, Envelope, Kind, LinkId, MessageId, Refusa
 use sha2::Sha256;
 use tokio::sync::broadcast;
 
+use crate::clock::HubClock;
+
 /// Events that a subscriber may lag behind; a slower one loses the oldest, and is told how many.
 const EVENTS: usize = 4096;
 
@@ -21,18 +23,23 @@ pub struct Trace {
     /// Keyed, ready to be copied.
     hash: Hmac<Sha256>,
     events: broadcast::Sender<TraceEvent>,
+    clock: HubClock,
 }
 
-/// What has happened to a message. In one run a message has one `Accepted` or `Refused`, and one end: `Delivered`, `Failed` or
-/// `Dropped`; `Sent` and `Returned` may repeat. `Sent` may come a moment before `Accepted`: two tasks hear of a commit at once.
+/// What has happened to a message. In one run a message has one `Accepted`, `Duplicate` or `Refused`, and one end: `Delivered`, `Failed` or
+/// `Dropped`; `Sent`, `Deferred` and `Returned` may repeat. `Sent` may come a moment before `Accepted`: two tasks hear of a commit at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// It is stored, and its sender's server was told so.
     Accepted,
     /// It was turned away at once, and its sender's server was told why.
     Refused(Refusal),
+    /// It came before, and its sender's server was told what it was told then. This copy goes no further.
+    Duplicate,
     /// It was handed to the recipient's link.
     Sent,
+    /// The recipient's server cannot have it now, or an earlier message of the conversation: it is tried again.
+    Deferred(Refusal),
     /// The recipient's server has it.
     Delivered,
     /// The recipient's server cannot have it; a failure is on its way to the sender.
@@ -51,7 +58,9 @@ impl Stage {
         match self {
             Stage::Accepted => "accepted",
             Stage::Refused(_) => "refused",
+            Stage::Duplicate => "duplicate",
             Stage::Sent => "sent",
+            Stage::Deferred(_) => "deferred",
             Stage::Delivered => "delivered",
             Stage::Failed(_) => "failed",
             Stage::Dropped(_) => "dropped",
@@ -63,8 +72,8 @@ impl Stage {
     #[must_use]
     pub const fn refusal(self) -> Option<Refusal> {
         match self {
-            Stage::Refused(why) | Stage::Failed(why) | Stage::Dropped(why) => Some(why),
-            Stage::Accepted | Stage::Sent | Stage::Delivered | Stage::Returned => None,
+            Stage::Refused(why) | Stage::Deferred(why) | Stage::Failed(why) | Stage::Dropped(why) => Some(why),
+            Stage::Accepted | Stage::Duplicate | Stage::Sent | Stage::Delivered | Stage::Returned => None,
         }
     }
 }
@@ -97,11 +106,17 @@ pub struct TraceEvent {
 }
 
 impl Trace {
-    /// A trace whose hashes are keyed with `key`, which is to be the same after a restart.
+    /// A trace whose hashes are keyed with `key`, which is to be the same after a restart. Its clock starts now: it agrees with the system's clock, and does
+    /// not follow it when that jumps.
     #[must_use]
     pub fn new(key: [u8; 32]) -> Self {
         let hash = Hmac::new_from_slice(&key).expect("HMAC takes keys of every length");
-        Self { hash, events: broadcast::Sender::new(EVENTS) }
+        Self { hash, events: broadcast::Sender::new(EVENTS), clock: HubClock::start() }
+    }
+
+    /// The clock of everything that happens to messages in this run.
+    pub(crate) fn clock(&self) -> HubClock {
+        self.clock
     }
 
     /// All stages from now on, as values. Lossy for who does not keep up.
@@ -128,7 +143,7 @@ impl Trace {
         if !logged && self.events.receiver_count() == 0 {
             return;
         }
-        let at = SystemTime::now();
+        let at = self.clock.now();
         self.say(TraceEvent {
             at,
             stage,
@@ -150,7 +165,7 @@ impl Trace {
     /// Records what an adapter turned away by itself.
     pub(crate) fn refused_by_adapter(&self, link: LinkId, from: Address, to: Address, why: Refusal) {
         self.say(TraceEvent {
-            at: SystemTime::now(),
+            at: self.clock.now(),
             stage: Stage::Refused(why),
             id: None,
             of: None,

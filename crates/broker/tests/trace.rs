@@ -60,7 +60,7 @@ async fn three_messages(world: &mut World) {
     let (_, delivery, _) = world.right.delivery().await;
     world.right.settle("globex", delivery, Outcome::Refused(Refusal::NoSuchUser)).await;
     let (_, delivery, _) = world.left.delivery_of_any().await;
-    world.left.settle("acme", delivery, Outcome::Refused(Refusal::PeerFault)).await;
+    world.left.settle("acme", delivery, Outcome::Refused(Refusal::Unsupported)).await;
     world.until_depth("acme", 0).await;
     world.left.submitted(3, "acme", "nobody").await.unwrap_err();
 }
@@ -87,7 +87,7 @@ async fn a_subscriber_sees_every_stage_of_every_message() {
     assert_eq!(of(3), [Stage::Refused(Refusal::UnknownDomain)]);
     let failure: Vec<_> = events.iter().filter(|event| event.of == Some(MessageId(2))).collect();
     assert!(failure.iter().all(|event| event.kind == Some(Kind::Failure) && event.id.is_some()));
-    assert!(failure.iter().any(|event| event.stage == Stage::Dropped(Refusal::PeerFault)), "{failure:?}");
+    assert!(failure.iter().any(|event| event.stage == Stage::Dropped(Refusal::Unsupported)), "{failure:?}");
     let delivered = events.iter().find(|event| event.stage == Stage::Delivered).unwrap();
     assert_eq!(delivered.link_in.as_str(), "acme");
     assert_eq!(delivered.link_out.as_ref().unwrap().as_str(), "globex");

@@ -9,7 +9,7 @@ use interchange_bus::BusError;
 use lapin::tcp::OwnedTLSConfig;
 use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::timeout;
 
 use crate::{OpenError, Options, locked, unavailable};
 
@@ -20,10 +20,6 @@ const HEARTBEAT: u16 = 5;
 /// How long a node may take to answer a new connection.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long a node that has just come back is left alone. A quorum queue that RabbitMQ 3.10 asks for something before it has elected its
-/// leader, some tenths of a second after the node listens, may never elect one.
-const SETTLES_WITHIN: Duration = Duration::from_secs(1);
-
 /// Channels of one reading connection. RabbitMQ allows 2,047 unless it is told otherwise.
 const CHANNELS: usize = 1_000;
 
@@ -32,18 +28,8 @@ const CHANNELS: usize = 1_000;
 pub(crate) struct Server {
     uri: AMQPUri,
     authorities: Option<String>,
-    /// Shared by all who connect to it.
-    presence: Arc<Mutex<Presence>>,
     /// Host, port and virtual host, for messages.
     pub(crate) name: String,
-}
-
-/// Whether a node was there when it was last asked.
-#[derive(Debug, Default)]
-struct Presence {
-    away: bool,
-    /// Not to be asked for anything before.
-    settled_at: Option<Instant>,
 }
 
 /// The nodes that the options name.
@@ -59,7 +45,7 @@ pub(crate) fn servers(options: &Options) -> Result<Vec<Server>, OpenError> {
             uri.authority.userinfo.password.clone_from(password);
         }
         let name = format!("{}:{}/{}", uri.authority.host, uri.authority.port, uri.vhost);
-        Ok(Server { uri, authorities: options.authorities.clone(), presence: Arc::default(), name })
+        Ok(Server { uri, authorities: options.authorities.clone(), name })
     };
     options.urls.iter().enumerate().map(server).collect()
 }
@@ -76,22 +62,10 @@ impl Server {
         let tls = OwnedTLSConfig { identity: None, cert_chain: self.authorities.clone() };
         let runtime = lapin::runtime::default_runtime()?;
         let connecting = Connection::connect_uri_with_config(self.uri.clone(), properties, tls, runtime);
-        let result = match timeout(ANSWERS_WITHIN, connecting).await {
+        match timeout(ANSWERS_WITHIN, connecting).await {
             Ok(result) => result,
             Err(_) => Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "the node does not answer").into()),
-        };
-        let settled_at = {
-            let mut presence = locked(&self.presence);
-            if result.is_ok() && std::mem::take(&mut presence.away) {
-                presence.settled_at = Some(Instant::now() + SETTLES_WITHIN);
-            }
-            presence.away |= result.is_err();
-            presence.settled_at
-        };
-        if let Some(settled_at) = settled_at.filter(|_| result.is_ok()) {
-            sleep_until(settled_at).await;
         }
-        result
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use interchange_broker::{Broker, Trace};
@@ -83,11 +84,16 @@ fn queues(config: &Config) -> Vec<QueueId> {
     config.links.iter().map(|link| QueueId::Link(link.id.clone())).collect()
 }
 
-/// `interchange bus setup`: declares what the hub needs on RabbitMQ. May be repeated at any time.
+/// How long a new quorum queue may not survive the loss of its only node: RabbitMQ 3.10 writes the names of new ones to disk up to 3 s late, and
+/// brings one back empty and without a leader when it was killed before.
+const NAMES_WRITTEN_WITHIN: Duration = Duration::from_secs(5);
+
+/// `interchange bus setup`: declares what the hub needs on RabbitMQ, and waits until it would survive a crash, if `wait` is set. May be
+/// repeated at any time.
 ///
 /// # Errors
 /// When the bus is not RabbitMQ, or RabbitMQ refuses.
-pub async fn setup(config: &Config, administrator: Option<String>) -> anyhow::Result<()> {
+pub async fn setup(config: &Config, administrator: Option<String>, wait: bool) -> anyhow::Result<()> {
     let BusSettings::RabbitMq(settings) = &config.bus else {
         println!("the bus is embedded: there is nothing to set up");
         return Ok(());
@@ -109,6 +115,12 @@ pub async fn setup(config: &Config, administrator: Option<String>) -> anyhow::Re
     interchange_bus_rabbit::setup(&options, limits, &queues, progress).await?;
     if watched {
         eprintln!();
+    }
+    if wait {
+        if watched {
+            eprintln!("waiting {} s until RabbitMQ has written them to disk", NAMES_WRITTEN_WITHIN.as_secs());
+        }
+        tokio::time::sleep(NAMES_WRITTEN_WITHIN).await;
     }
     println!("RabbitMQ is set up: {} queues, one for each link and one for quarantine, and an exchange", queues.len() + 1);
     Ok(())

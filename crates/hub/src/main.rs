@@ -65,10 +65,15 @@ enum BusCommand {
         /// The address with a user who may declare queues, where the hub's own may not: amqp://user:password@host:port/vhost.
         #[arg(long, value_name = "URL", env = "INTERCHANGE_BUS_ADMINISTRATOR", hide_env_values = true)]
         administrator: Option<String>,
+        /// Do not wait until RabbitMQ has written the names of new queues to its disk: for nodes that nobody kills in the next 5 s.
+        #[arg(long)]
+        no_wait: bool,
     },
 }
 
 fn main() -> ExitCode {
+    #[cfg(feature = "failpoints")]
+    let _steps = fail::FailScenario::setup();
     let arguments = Arguments::parse();
     let result = match arguments.command {
         Command::Check { config } => check(&config),
@@ -76,8 +81,8 @@ fn main() -> ExitCode {
             log::start(config.log);
             runtime()?.block_on(serve::run(config))
         }),
-        Command::Bus { command: BusCommand::Setup { config, administrator } } => {
-            load(&config).and_then(|config| runtime()?.block_on(interchange_hub::bus::setup(&config, administrator)))
+        Command::Bus { command: BusCommand::Setup { config, administrator, no_wait } } => {
+            load(&config).and_then(|config| runtime()?.block_on(interchange_hub::bus::setup(&config, administrator, !no_wait)))
         }
         Command::Demo { directory, seconds, rate } => {
             log::start_quiet(LogFormat::Text);

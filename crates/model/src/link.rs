@@ -1,5 +1,7 @@
 //! Links: who is connected, how, and whether it works.
 
+use std::time::Duration;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +32,14 @@ pub struct Pace {
     pub in_flight: u16,
     /// How long a message may wait for the link before its sender is told that it was not delivered, in seconds: 1 to 2,592,000 (30 days).
     pub time_to_live: u32,
+}
+
+impl Pace {
+    /// How long a message may wait for the link.
+    #[must_use]
+    pub const fn time_to_live(&self) -> Duration {
+        Duration::from_secs(self.time_to_live as u64)
+    }
 }
 
 impl Default for Pace {

@@ -58,6 +58,13 @@ impl Refusal {
         Refusal::Malformed,
     ];
 
+    /// Whether the same message might be taken a little later, by the same recipient, without anybody's doing: it is tried again then. The
+    /// recipient's server failed, did not answer in time, or has too much to do.
+    #[must_use]
+    pub const fn is_temporary(self) -> bool {
+        matches!(self, Refusal::PeerFault | Refusal::TimedOut | Refusal::Overloaded)
+    }
+
     /// The stable label.
     #[must_use]
     pub const fn label(self) -> &'static str {

@@ -27,6 +27,15 @@ pub enum PeerEvent {
         /// The error condition, or empty.
         why: String,
     },
+    /// The text message that tells of a failure came, where the platform has no other way; told beside [`PeerEvent::Bounced`].
+    Notice {
+        /// The recipient of the message that failed, in whose name the notice comes.
+        from: String,
+        /// The sender of the message that failed.
+        to: String,
+        /// Of how many failures it tells.
+        failures: usize,
+    },
     /// A message arrived, and was answered as a server of the platform does.
     Received {
         /// The sender's bare address.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
+use super::random::Random;
 use super::wire::lock;
 use crate::ports::ReservedPort;
 
@@ -53,7 +54,6 @@ pub struct FaultProxy {
 }
 
 struct Shared {
-    to: SocketAddr,
     state: Mutex<State>,
     /// Told when a connection ends, and when the mode changes.
     changed: Condvar,
@@ -62,6 +62,8 @@ struct Shared {
 }
 
 struct State {
+    /// Where new connections lead.
+    to: SocketAddr,
     mode: Mode,
     /// Counts the cuts: a connection ends when there was one since it began.
     cuts: u64,
@@ -79,8 +81,7 @@ impl FaultProxy {
     pub fn start_on(port: ReservedPort, to: SocketAddr) -> Self {
         let listener = TcpListener::bind(port.address()).expect("the reserved port is free");
         let shared = Arc::new(Shared {
-            to,
-            state: Mutex::new(State { mode: Mode::Through, cuts: 0, open: Vec::new() }),
+            state: Mutex::new(State { to, mode: Mode::Through, cuts: 0, open: Vec::new() }),
             changed: Condvar::new(),
             accepted: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
@@ -93,6 +94,11 @@ impl FaultProxy {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.port.address()
+    }
+
+    /// New connections lead to this address: a name or an address that moves to another machine. Present ones stay.
+    pub fn lead_to(&self, to: SocketAddr) {
+        lock(&self.shared.state).to = to;
     }
 
     /// Changes what it does, at once and for all connections. A cut has been made when this returns.
@@ -133,7 +139,11 @@ impl Drop for FaultProxy {
 
 impl fmt::Debug for FaultProxy {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("FaultProxy").field("port", &self.port).field("to", &self.shared.to).finish_non_exhaustive()
+        formatter
+            .debug_struct("FaultProxy")
+            .field("port", &self.port)
+            .field("to", &lock(&self.shared.state).to)
+            .finish_non_exhaustive()
     }
 }
 
@@ -216,7 +226,8 @@ impl Shared {
         if self.lit_mode(began).is_none() {
             return;
         }
-        let Ok(far) = TcpStream::connect_timeout(&self.to, CONNECTED_WITHIN) else { return };
+        let to = lock(&self.state).to;
+        let Ok(far) = TcpStream::connect_timeout(&to, CONNECTED_WITHIN) else { return };
         doom(&far);
         let broken = AtomicBool::new(false);
         for socket in [&near, &far] {
@@ -328,14 +339,14 @@ impl Pump<'_> {
 
 /// Flips bits at random distances.
 struct Damage {
-    state: u64,
+    random: Random,
     /// The mean distance, and how many bytes are left to the next damaged one.
     next: Option<(u32, u64)>,
 }
 
 impl Damage {
     fn new(seed: u64) -> Self {
-        Self { state: seed, next: None }
+        Self { random: Random::new(seed), next: None }
     }
 
     fn apply(&mut self, bytes: &mut [u8], one_in: u32) {
@@ -345,7 +356,7 @@ impl Damage {
         };
         let length = bytes.len() as u64;
         while at < length {
-            bytes[at as usize] ^= 1 << (self.random() % 8);
+            bytes[at as usize] ^= 1 << self.random.below(8);
             at += 1 + self.distance(one_in);
         }
         self.next = Some((one_in, at - length));
@@ -353,17 +364,7 @@ impl Damage {
 
     /// How many bytes stay whole before the next: exponential, of the given mean with the damaged one.
     fn distance(&mut self, one_in: u32) -> u64 {
-        let chance = (self.random() >> 11) as f64 / (1_u64 << 53) as f64;
-        (-(1.0 - chance).ln() * f64::from(one_in - 1)) as u64
-    }
-
-    /// SplitMix64.
-    fn random(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.state;
-        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ mixed >> 31
+        (-(1.0 - self.random.fraction()).ln() * f64::from(one_in - 1)) as u64
     }
 }
 

@@ -418,11 +418,13 @@ impl Shared {
         let key = format!("{}\n{}\n{tag}", header("Call-ID"), header("CSeq"));
         let status = lock(&self.answers).status(key, || (self.refuse)(user).unwrap_or(200));
         if status == 200 {
-            self.tell(if is_notice(&body) {
-                PeerEvent::Bounced { id: body, why: String::new() }
+            let from = address_in(header("From"));
+            if is_notice(&body) {
+                self.tell(PeerEvent::Notice { from, to, failures: failures(&body) });
+                self.tell(PeerEvent::Bounced { id: body, why: String::new() });
             } else {
-                PeerEvent::Received { from: address_in(header("From")), to, body }
-            });
+                self.tell(PeerEvent::Received { from, to, body });
+            }
         }
         Some(status)
     }
@@ -451,6 +453,18 @@ fn is_notice(body: &str) -> bool {
     body.strip_prefix("Your message")
         .and_then(|rest| rest.split_once(" was not delivered."))
         .is_some_and(|(moment, _)| moment.is_empty() || moment.starts_with(" of ") && moment.ends_with(" UTC"))
+}
+
+/// Of how many failures a notice tells: "... 7 more messages were not delivered either."
+fn failures(notice: &str) -> usize {
+    let more = [" more messages were not delivered either.", " more message was not delivered either."]
+        .iter()
+        .find_map(|end| notice.strip_suffix(end)?.rsplit(' ').next());
+    match more {
+        Some("One") => 2,
+        Some(number) => 1 + number.parse::<usize>().unwrap_or(0),
+        None => 1,
+    }
 }
 
 /// Writes the response to a request: what RFC 3261 §8.2.6.2 has copied, and a tag.
@@ -530,7 +544,7 @@ fn user_byte(digits: &[u8]) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::{address_in, call_id, is_notice, uri};
+    use super::{address_in, call_id, failures, is_notice, uri};
 
     #[test]
     fn addresses_survive_a_uri() {
@@ -552,5 +566,9 @@ mod tests {
         ));
         assert!(!is_notice("Your message of hope was not delivered. Sorry."));
         assert!(!is_notice("Hello"));
+        let notice = "Your message was not delivered. The other side did not answer.";
+        assert_eq!(failures(notice), 1);
+        assert_eq!(failures(&format!("{notice} One more message was not delivered either.")), 2);
+        assert_eq!(failures(&format!("{notice} 7 more messages were not delivered either.")), 8);
     }
 }

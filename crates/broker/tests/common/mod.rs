@@ -84,6 +84,16 @@ impl World {
         world
     }
 
+    /// Has two messages from acme delivered to globex: from then on it is handed as many as its pace allows.
+    pub async fn warm_up(&mut self) {
+        for number in [9001, 9002] {
+            self.left.submitted(number, "acme", "globex").await.unwrap();
+            let (_, delivery, _) = self.right.delivery().await;
+            self.right.settle("globex", delivery, Outcome::Delivered).await;
+            assert!(matches!(self.left.hear().await, Down::Delivered { .. }));
+        }
+    }
+
     pub async fn depth(&self, link: &str) -> u64 {
         self.bus.depth(&QueueId::Link(link.into())).await.unwrap()
     }
@@ -103,7 +113,7 @@ impl World {
 impl Platform {
     /// The next word, which must come soon.
     pub async fn hear(&mut self) -> Down {
-        timeout(Duration::from_secs(30), self.down.recv()).await.expect("a word comes").expect("the broker lives")
+        timeout(Duration::from_secs(300), self.down.recv()).await.expect("a word comes").expect("the broker lives")
     }
 
     /// The next delivery's link, id and the message's number.
@@ -112,6 +122,11 @@ impl Platform {
             Down::Deliver { link, delivery, envelope } => (link, delivery, u64::try_from(envelope.id.0).unwrap()),
             other => panic!("not a delivery: {other:?}"),
         }
+    }
+
+    /// The next delivery, if one comes soon.
+    pub async fn delivery_or_quiet(&mut self) -> Option<(LinkId, DeliveryId, u64)> {
+        timeout(Duration::from_millis(200), self.delivery()).await.ok()
     }
 
     /// The next delivery, whatever its id is.
