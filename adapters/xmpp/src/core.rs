@@ -26,8 +26,6 @@ use crate::timers::{Sleeper, Timers};
 
 /// How long a peer that has refused one of our domains is not asked again for it.
 const REFUSED_FOR: Duration = Duration::from_secs(60);
-/// How many deliveries go one at a time after the peer ended a stream because of one.
-const CAREFUL: u32 = 64;
 
 /// A submission that the broker has not answered.
 #[derive(Debug)]
@@ -242,14 +240,6 @@ impl Core {
             }
             // Nothing was lost, and the next message finds out whether the peer is still there.
             _ if was_ready && pair.is_quiet() && !pair.probing => self.set_pair_alarm(key),
-            Failure::Blamed(why) => {
-                // The peer ended the stream because of a stanza. If only one was under way it was that one; else find out.
-                if let Some(culprit) = pair.take_only() {
-                    settle(sink, &link, culprit.id, Outcome::Refused(Refusal::PeerFault));
-                }
-                pair.careful = CAREFUL;
-                self.link_down(now, sink, &link, key, Health::Retrying { why });
-            }
             Failure::Closed => {
                 let why = format!("{} closed the stream while messages were under way", key.partner);
                 self.link_down(now, sink, &link, key, Health::Retrying { why });
@@ -383,7 +373,7 @@ impl Core {
         if let Some(at) = at {
             return self.timers.set_by(&mut pair.alarm, || Sleeper::Pair(key.clone()), at);
         }
-        if pair.stream == Stream::None && pair.is_quiet() && pair.careful == 0 {
+        if pair.stream == Stream::None && pair.is_quiet() {
             let link = pair.link.clone();
             self.timers.clear(&mut pair.alarm, || Sleeper::Pair(key.clone()));
             self.pairs.remove(key);
@@ -399,7 +389,6 @@ impl Core {
             settle(sink, &pair.link, delivery.id, outcome);
         }
         let stream = std::mem::replace(&mut pair.stream, Stream::None);
-        pair.careful = 0;
         if let Stream::Ready { conn, .. } | Stream::Opening(conn) = stream
             && let Some(mut stream) = self.outbound.remove(&conn)
         {

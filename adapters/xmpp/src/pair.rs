@@ -91,9 +91,6 @@ pub(crate) struct Pair {
     pub(crate) refused: Option<(Instant, Refusal)>,
     /// A ping is due as soon as the stream is ready: the link is down and this pair finds out whether it is up again.
     pub(crate) probing: bool,
-    /// The peer ended a stream because of what we sent. While not zero, only one delivery is under way at a time, so that
-    /// the next time there is no doubt which; counts down with each that arrives.
-    pub(crate) careful: u32,
     /// When a stanza was last sent.
     pub(crate) used: Instant,
     /// When anything was last sent.
@@ -119,7 +116,6 @@ impl Pair {
             waiting: VecDeque::new(),
             refused: None,
             probing: false,
-            careful: 0,
             used: now,
             sent: now,
             alarm: Alarm::default(),
@@ -143,20 +139,13 @@ impl Pair {
         self.waiting.push_back(waiting);
     }
 
-    /// Takes the next of what waits, if it may be sent now.
+    /// Takes the next of what waits, if there is any.
     pub(crate) fn take_waiting(&mut self) -> Option<Waiting> {
-        if self.careful > 0 && !self.ids_are_empty() && matches!(self.waiting.front(), Some(Waiting::Delivery(_))) {
-            return None;
-        }
         let waiting = self.waiting.pop_front()?;
         if matches!(waiting, Waiting::Reply(_)) {
             self.replies -= 1;
         }
         Some(waiting)
-    }
-
-    fn ids_are_empty(&self) -> bool {
-        self.under_way.iter().all(Option::is_none)
     }
 
     /// Whether another delivery under way has this stanza id.
@@ -203,7 +192,6 @@ impl Pair {
             if let Some(sent) = sent {
                 self.forget(&sent);
                 delivered.push(sent.delivery);
-                self.careful = self.careful.saturating_sub(1);
             }
         }
         Some(delivered)
@@ -232,18 +220,6 @@ impl Pair {
             Waiting::Reply(_) => None,
         });
         under_way.chain(waiting).collect()
-    }
-
-    /// The only delivery under way, if there is exactly one.
-    pub(crate) fn take_only(&mut self) -> Option<Delivery> {
-        let mut sent = self.under_way.iter_mut().filter(|sent| sent.is_some());
-        let only = sent.next()?;
-        if sent.next().is_some() {
-            return None;
-        }
-        let only = only.take()?;
-        self.forget(&only);
-        Some(only.delivery)
     }
 
     /// Whether nothing waits and nothing is under way.

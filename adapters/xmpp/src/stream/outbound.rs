@@ -44,8 +44,6 @@ pub(crate) enum Purpose {
 pub(crate) enum Failure {
     /// The peer does not want our domain.
     Refused(Refusal),
-    /// The peer ended the stream with an error about what we sent on it.
-    Blamed(String),
     /// The peer closed the stream in good order.
     Closed,
     /// The peer cannot be reached, or stopped answering: heals alone.
@@ -490,23 +488,9 @@ impl Outbound {
                 self.note_refused(sink, condition);
                 Failure::Refused(Refusal::PeerRefused)
             }
-            "bad-format"
-            | "bad-namespace-prefix"
-            | "improper-addressing"
-            | "invalid-from"
-            | "invalid-namespace"
-            | "invalid-xml"
-            | "not-well-formed"
-            | "policy-violation"
-            | "restricted-xml"
-            | "undefined-condition"
-            | "unsupported-stanza-type"
-                if self.state == State::Ready =>
-            {
-                Failure::Blamed(said)
-            }
             _ => Failure::Away(said),
         };
+        // Of a stanza on which a peer ends its streams, again and again, the broker finds out which it is.
         self.fail(now, core, sink, failure)
     }
 }
