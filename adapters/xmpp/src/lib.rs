@@ -15,6 +15,7 @@ mod directory;
 mod errors;
 mod link;
 mod pair;
+mod relay;
 mod settings;
 mod sink;
 mod stream;
@@ -179,7 +180,14 @@ impl Xmpp {
             }
             Down::Deliver { link, delivery, envelope } => self.core.deliver(now, sink, &link, delivery, envelope),
             // A stream says nothing about a message beyond having taken it.
-            Down::Delivered { .. } | Down::Relayed { .. } => {}
+            Down::Delivered { .. } => {}
+            Down::Relayed { link, payload } => {
+                if let Some((key, id)) = relay::read(&payload)
+                    && self.core.directory.owner(&key.partner).is_some_and(|owner| owner.id == link)
+                {
+                    self.core.answered(now, sink, &key, &id);
+                }
+            }
         }
     }
 }

@@ -5,8 +5,8 @@ mod common;
 use std::time::Duration;
 
 use common::*;
-use interchange_adapter::{ChainFault, CloseReason, ConnId, Identity, Target, TlsPeer, TlsRole};
-use interchange_model::{Body, Text};
+use interchange_adapter::{ChainFault, CloseReason, ConnId, Identity, Input, Target, TlsPeer, TlsRole};
+use interchange_model::{Body, Down, Text};
 use interchange_model::{Envelope, Failure, Health, MessageId, Outcome, Refusal, Up};
 
 fn hub(json: &str) -> Hub {
@@ -415,6 +415,32 @@ fn a_stream_error_gives_everything_back_and_blames_no_message() {
     hub.receive(conn, "<stream:error><not-well-formed xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>");
     assert_eq!(hub.settled(), [(1, Outcome::LinkDown), (2, Outcome::LinkDown), (3, Outcome::LinkDown)]);
     assert!(matches!(hub.health("acme"), Some(Health::Retrying { why }) if why.contains("not-well-formed")));
+}
+
+#[test]
+fn the_answer_to_another_hub_s_ping_is_told_to_it() {
+    let mut asking = hub("{}");
+    asking.deliver("acme", 1, numbered(1));
+    let conn = asking.answer_dial("b.example", "a.example");
+    let heard = asking.heard(conn);
+    // The server's own stream leads to another hub.
+    let mut other = hub("{}");
+    let inbound = other.authenticated("a.example", "b.example");
+    other.told();
+    other.receive(inbound, "<iq type='result' from='a.example' to='b.example' id='unknown'/>");
+    pong(&mut other, inbound, ping_in(&heard));
+    let told = other.told();
+    let [Up::Relay { link, payload }] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(*link, "acme".into());
+    assert_eq!(asking.settled(), []);
+    let word = |link: &str| Input::Broker(Down::Relayed { link: link.into(), payload: payload.clone() });
+    // Of a link that the partner does not belong to, and then of its own; again is once too often.
+    asking.input(word("globex"));
+    assert_eq!(asking.settled(), []);
+    asking.input(word("acme"));
+    assert_eq!(asking.settled(), [(1, Outcome::Delivered)]);
+    asking.input(word("acme"));
+    assert_eq!(asking.settled(), []);
 }
 
 #[test]

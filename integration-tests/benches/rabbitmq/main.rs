@@ -1,6 +1,7 @@
 //! `make bench`, RabbitMQ: messages through the hub on RabbitMQ beside a raw publish-confirm-consume-acknowledge loop, on the same broker in
 //! one run; and what 5,000 queues, one for each link of a large community, cost.
 
+mod bus;
 mod raw;
 
 use std::time::{Duration, Instant};
@@ -23,6 +24,9 @@ const ONE_QUEUE: &str = "raw loop, 1 quorum queue";
 const TEN_QUEUES: &str = "raw, 10 quorum queues";
 const MANY_QUEUES: &str = "raw, 5000 quorum queues";
 const MANY_CLASSIC: &str = "raw, 5000 classic queues";
+const BUS_ONE: &str = "the hub's bus, 1 quorum queue";
+const BUS_TEN: &str = "the hub's bus, 10 quorum queues";
+const BUS_MANY: &str = "the hub's bus, 5000 quorum queues";
 const MANY: usize = 5_000;
 
 /// Name, how many may be unconfirmed, messages a run.
@@ -30,6 +34,9 @@ type Window = (&'static str, usize, u64);
 
 const ALONE: Window = ("window 1", 1, 2_000);
 const WIDEST: Window = ("window 1000", 1_000, 40_000);
+/// Name, how many are published at once, messages a run.
+const BATCHES: [Window; 3] =
+    [("one at a time", 1, 2_000), ("batches of 32", 32, 40_000), ("batches of 256", bus::BATCH as usize, 40_000)];
 const WINDOWS: [Window; 3] = [ALONE, ("window 100", 100, 20_000), WIDEST];
 
 fn main() {
@@ -44,10 +51,23 @@ fn main() {
     print_table(&rows, "measured: the broker alone. p50 and p99: from publish to confirm.");
     let best = rows.iter().map(|row| row.measured.rate).fold(0.0, f64::max);
     println!("Anchor of goal 5, the best of the windows: {best:.0} messages/s");
+    let alone = through_the_bus(&runtime, &broker, BUS_ONE, 1, &BATCHES);
+    print_table(
+        &alone,
+        "measured: the broker alone. p50 and p99: from the publishing of a batch to its confirm. Generator: this bench, which is the hub's bus.",
+    );
+    print_ratio_heading("the hub's bus alone : raw loop, same broker, same run, same two cores");
+    for (shape, _, _) in &BATCHES[1..] {
+        let measured = find(&alone, BUS_ONE, shape);
+        print_ratio(&format!("{shape}: messages/s"), measured.rate / best, Some(Goal::at_least(5, 0.6, Some(2.0))));
+    }
+    let one = |rows: &[Row], way, shape| milliseconds(find(rows, way, shape).p50);
+    print_ratio("one at a time: p50 of a confirm", one(&alone, BUS_ONE, BATCHES[0].0) / one(&rows, ONE_QUEUE, ALONE.0), None);
     let ours = through_the_hub(&broker);
     print_table(&ours, "measured: the hub's process alone.");
     ratios(&ours, &rows, best);
     drop(broker);
+    many_links(&runtime);
     many_queues(&runtime);
     let faults = print_faults(&ours);
     assert_eq!(faults.total(), 0, "every message arrives once and in order: {faults}");
@@ -116,6 +136,45 @@ fn measure(runtime: &Runtime, broker: &RabbitMq, way: &'static str, queues: &Que
         consumers.stop().await;
         rows
     })
+}
+
+fn through_the_bus(runtime: &Runtime, broker: &RabbitMq, way: &'static str, queues: usize, shapes: &[Window]) -> Vec<Row> {
+    let (url, usage) = (broker.url(), || broker.usage());
+    runtime.block_on(async {
+        let (before, own_before, began) = (usage(), Usage::of_this_process(), Instant::now());
+        let mut turns = bus::Loop::start(&url, queues).await;
+        if queues > 1 {
+            println!(
+                "  {way}: declared and opened in {:.1} s; memory of the broker {:.0} → {:.0} MiB, of this process {:.0} → {:.0} MiB",
+                began.elapsed().as_secs_f64(),
+                mebibytes(before),
+                mebibytes(usage()),
+                mebibytes(own_before),
+                mebibytes(Usage::of_this_process())
+            );
+        }
+        let mut rows = Vec::new();
+        for &(shape, batch, messages) in shapes {
+            eprint!("{way}, {shape} … ");
+            let measured = turns.measure(batch as u64, messages, RUNS, &usage).await;
+            eprintln!("{measured}");
+            rows.push(Row { way, shape, measured });
+        }
+        turns.stop().await;
+        rows
+    })
+}
+
+/// What the queues of a large community cost a hub: its bus with a reader on each.
+fn many_links(runtime: &Runtime) {
+    println!("\n{MANY} links of one hub, each with its quorum queue, open");
+    let broker = RabbitMq::start();
+    let mut rows = through_the_bus(runtime, &broker, BUS_TEN, 10, &BATCHES[2..]);
+    rows.extend(through_the_bus(runtime, &broker, BUS_MANY, MANY, &BATCHES[2..]));
+    print_table(&rows, "measured: the broker alone. Generator: this bench, which is the hub's bus.");
+    let rate = |way| find(&rows, way, BATCHES[2].0).rate;
+    print_ratio_heading("the hub's bus, 5,000 queues : 10 queues");
+    print_ratio("batches of 256: messages/s", rate(BUS_MANY) / rate(BUS_TEN), None);
 }
 
 /// One node for each kind, so that the memory of one is not that of the other.

@@ -25,7 +25,7 @@ const PREFETCH: u16 = 1_000;
 const CHANNELS: usize = 16;
 const ARRIVES_WITHIN: Duration = Duration::from_secs(60);
 /// A step of numbers that visits every queue before it returns to one; prime, so that it fits every count of queues here.
-const STRIDE: usize = 7_919;
+pub(crate) const STRIDE: usize = 7_919;
 
 /// Queues of one kind, `raw.KIND.0` and on.
 #[derive(Clone, Debug)]

@@ -162,10 +162,11 @@ impl Core {
         self.dial(sink, info, &key, Purpose::Question { asked_on, id, key: secret });
     }
 
-    /// An iq answer came from `key.partner` to `key.own`: perhaps that of a ping.
-    pub(crate) fn answered(&mut self, now: Now, sink: &mut Sink<'_>, key: &PairKey, id: &str) {
-        let Some(pair) = self.pairs.get_mut(key) else { return };
-        let Some(delivered) = pair.answered(id) else { return };
+    /// An iq answer came from `key.partner` to `key.own`, over a stream of this hub or of another on the same bus: perhaps that of a ping.
+    /// Whether it was.
+    pub(crate) fn answered(&mut self, now: Now, sink: &mut Sink<'_>, key: &PairKey, id: &str) -> bool {
+        let Some(pair) = self.pairs.get_mut(key) else { return false };
+        let Some(delivered) = pair.answered(id) else { return false };
         pair.probing = false;
         let link = pair.link.clone();
         for delivery in delivered {
@@ -173,6 +174,7 @@ impl Core {
         }
         self.link_up(sink, &link);
         self.pump(now, sink, key);
+        true
     }
 
     /// An error came for a stanza of ours; whether it belongs to a delivery under way, which is settled then.

@@ -10,6 +10,7 @@ use crate::codec::{Element, Namespace};
 use crate::core::{Bounce, Core, Submission, bytes_of, pair_key};
 use crate::errors::{StanzaError, StreamError, refusal_of};
 use crate::pair::PairKey;
+use crate::relay;
 use crate::sink::Sink;
 use crate::translate::{Content, native_id, push_answer, push_end, push_error, push_refusal, to_content};
 
@@ -219,8 +220,11 @@ impl Inbound {
         let key = pair_key(&pair.own, &pair.partner);
         let get = match (element.attribute("type"), element.attribute("id")) {
             (Some("result" | "error"), id) => {
-                if let (Some(id), None, None) = (id, &stanza.to.user, &stanza.from.user) {
-                    core.answered(now, sink, &key, id);
+                if let (Some(id), None, None) = (id, &stanza.to.user, &stanza.from.user)
+                    && !core.answered(now, sink, &key, id)
+                    && let Some(payload) = relay::write(&key, id)
+                {
+                    sink.broker(Up::Relay { link: pair.link.id.clone(), payload });
                 }
                 return;
             }
