@@ -369,7 +369,12 @@ impl Publisher {
     }
 
     fn earliest(&self) -> Option<Instant> {
-        let given_up = self.records.iter().filter(|record| record.done.is_some()).map(|record| record.until).min();
+        let given_up = if self.link.is_some() {
+            // All are sent, and what was sent earlier is given up earlier.
+            self.records.front().map(|record| record.until)
+        } else {
+            self.records.iter().filter(|record| record.done.is_some()).map(|record| record.until).min()
+        };
         given_up.into_iter().chain(self.stalled_at()).min()
     }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use interchange_bus::MOST_LEASED;
-use interchange_model::{DeliveryId, Envelope, Outcome, Pace, Refusal};
+use interchange_model::{DeliveryId, Envelope, MessageId, Outcome, Pace, Refusal};
 use rand::RngExt;
 use tokio::time::Instant;
 
@@ -99,6 +99,8 @@ pub(super) struct Board {
     suspects: Suspects,
     /// Given up, and their failures not stored yet.
     pub(super) refused: Vec<Refused>,
+    /// Given up when the queue was closed, so that they come again: why, and why in quarantine.
+    doomed: HashMap<MessageId, (Refusal, Option<String>)>,
 }
 
 impl Board {
@@ -116,6 +118,7 @@ impl Board {
             returned: false,
             suspects: Suspects::default(),
             refused: Vec::new(),
+            doomed: HashMap::new(),
         }
     }
 
@@ -153,6 +156,10 @@ impl Board {
     /// Takes a lease. Answers why it has to wait, if it has.
     pub(super) fn take(&mut self, now: Instant, leased: Leased) -> Option<Refusal> {
         self.places += 1;
+        if let Some((why, dead)) = self.doomed.remove(&leased.envelope.id) {
+            self.refused.push(Refused { dead, ..refused(leased, why) });
+            return None;
+        }
         let key = self.keys.hash_one((&leased.envelope.from, &leased.envelope.to));
         let held = Held { leased, conversation: key, place: self.places, first: false };
         let stopped = self.conversations.get_mut(&key).filter(|conversation| conversation.is_stopped());
@@ -330,10 +337,24 @@ impl Board {
         self.refused.push(refused(held.leased, why));
     }
 
+    /// Remembers what is given up, or would be if the conversation came to its end, but not settled.
+    fn doom(&mut self) {
+        if self.doomed.len() > DOOMED {
+            self.doomed.clear();
+        }
+        self.doomed.extend(self.refused.iter().map(|refused| (refused.envelope.id, (refused.why, refused.dead.clone()))));
+        for conversation in self.conversations.values() {
+            let overtaken = conversation.failed.iter().filter(|(held, _)| held.place < conversation.arrived);
+            self.doomed.extend(overtaken.map(|(held, why)| (held.leased.envelope.id, (*why, None))));
+        }
+    }
+
     /// The queue is closed: everything goes back to it. What was in flight or given up, for the trace.
     pub(super) fn close(&mut self, now: Instant) -> Vec<Arc<Envelope>> {
         let in_flight: Vec<_> = self.in_flight.values().map(|flight| (flight.held.leased.envelope.id, flight.since)).collect();
         self.suspects.broke(now, &in_flight);
+        // What was overtaken must not arrive later, nor what was found to be poison.
+        self.doom();
         let returned = self.in_flight.drain().map(|(_, flight)| flight.held.leased.envelope);
         let returned = returned.chain(self.refused.drain(..).map(|refused| refused.envelope)).collect();
         self.ready.clear();
@@ -346,6 +367,9 @@ impl Board {
     }
 }
 
+/// More are forgotten, all at once: they have gone to another hub.
+const DOOMED: usize = 2 * MOST_LEASED;
+
 fn refused(leased: Leased, why: Refusal) -> Refused {
     Refused { delivery: leased.delivery, envelope: leased.envelope, why, dead: None }
 }
@@ -355,3 +379,6 @@ fn pause(refusals: usize) -> Duration {
     let seconds = PAUSES[refusals.min(PAUSES.len() - 1)];
     Duration::from_secs(seconds).mul_f64(rand::rng().random_range(0.8..1.2))
 }
+
+#[cfg(test)]
+mod tests;

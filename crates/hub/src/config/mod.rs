@@ -423,6 +423,10 @@ impl Check<'_> {
         if !(1..=1000).contains(&entry.pace.get_ref().in_flight) {
             self.fault(entry.pace.span(), "`in_flight` is from 1 to 1000", "the default of 64 suits most links");
         }
+        if entry.pace.get_ref().time_to_live == 0 {
+            let help = "in seconds; the default is 86400, a day";
+            self.fault(entry.pace.span(), "with a `time_to_live` of 0 every message would come back", help);
+        }
         let settings = json_settings(entry.settings.get_ref());
         let platform = platform?;
         if let Err(error) = (platform.check_link)(&settings) {
