@@ -1,5 +1,6 @@
 //! `make bench`, RabbitMQ: messages through the hub on RabbitMQ beside a raw publish-confirm-consume-acknowledge loop, on the same broker in
-//! one run; and what 5,000 queues, one for each link of a large community, cost.
+//! one run; and what 5,000 queues, one for each link of a large community, cost. `cargo bench --bench rabbitmq -- bus` runs less: of `bus`, `hub`,
+//! `links`, `queues` those that are named.
 
 mod bus;
 mod raw;
@@ -46,31 +47,45 @@ fn main() {
     }
     println!("RabbitMQ: one node, bodies of {BODY_BYTES} bytes in the raw loop, medians of {RUNS} runs after a warm-up.");
     let runtime = Runtime::new().expect("threads can be made");
+    let wants = |part: &str| {
+        let mut named = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).peekable();
+        named.peek().is_none() || named.any(|name| name == part)
+    };
+    if wants("bus") || wants("hub") {
+        bus_and_hub(&runtime, wants("hub"));
+    }
+    if wants("links") {
+        many_links(&runtime);
+    }
+    if wants("queues") {
+        many_queues(&runtime);
+    }
+}
+
+/// The ratios of goal 5: of the hub's bus alone, and of all the hub.
+fn bus_and_hub(runtime: &Runtime, hub: bool) {
     let broker = RabbitMq::start();
-    let rows = raw_loop(&runtime, &broker);
-    print_table(&rows, "measured: the broker alone. p50 and p99: from publish to confirm.");
-    let best = rows.iter().map(|row| row.measured.rate).fold(0.0, f64::max);
+    let raw = raw_loop(runtime, &broker);
+    print_table(&raw, "measured: the broker alone. p50 and p99: from publish to confirm.");
+    let best = raw.iter().map(|row| row.measured.rate).fold(0.0, f64::max);
     println!("Anchor of goal 5, the best of the windows: {best:.0} messages/s");
-    let alone = through_the_bus(&runtime, &broker, BUS_ONE, 1, &BATCHES);
-    print_table(
-        &alone,
-        "measured: the broker alone. p50 and p99: from the publishing of a batch to its confirm. Generator: this bench, which is the hub's bus.",
-    );
+    let alone = through_the_bus(runtime, &broker, BUS_ONE, 1, &BATCHES);
+    let note = "measured: the broker alone. p50 and p99: from the publishing of a batch to its confirm. Generator: the hub's bus, in this bench.";
+    print_table(&alone, note);
     print_ratio_heading("the hub's bus alone : raw loop, same broker, same run, same two cores");
     for (shape, _, _) in &BATCHES[1..] {
         let measured = find(&alone, BUS_ONE, shape);
         print_ratio(&format!("{shape}: messages/s"), measured.rate / best, Some(Goal::at_least(5, 0.6, Some(2.0))));
     }
-    let one = |rows: &[Row], way, shape| milliseconds(find(rows, way, shape).p50);
-    print_ratio("one at a time: p50 of a confirm", one(&alone, BUS_ONE, BATCHES[0].0) / one(&rows, ONE_QUEUE, ALONE.0), None);
-    let ours = through_the_hub(&broker);
-    print_table(&ours, "measured: the hub's process alone.");
-    ratios(&ours, &rows, best);
-    drop(broker);
-    many_links(&runtime);
-    many_queues(&runtime);
-    let faults = print_faults(&ours);
-    assert_eq!(faults.total(), 0, "every message arrives once and in order: {faults}");
+    let p50 = |rows: &[Row], way, shape| milliseconds(find(rows, way, shape).p50);
+    print_ratio("one at a time: p50 of a confirm", p50(&alone, BUS_ONE, BATCHES[0].0) / p50(&raw, ONE_QUEUE, ALONE.0), None);
+    if hub {
+        let ours = through_the_hub(&broker);
+        print_table(&ours, "measured: the hub's process alone.");
+        ratios(&ours, &raw, best);
+        let faults = print_faults(&ours);
+        assert_eq!(faults.total(), 0, "every message arrives once and in order: {faults}");
+    }
 }
 
 const SHAPES: [NamedShape; 3] = [SATURATED, PACED, ONE_AT_A_TIME];
