@@ -12,7 +12,7 @@ use interchange_integration_tests::load::table::{
     Goal, Row, find, milliseconds, print_faults, print_ratio, print_ratio_heading, print_table,
 };
 use interchange_integration_tests::load::ways::{
-    Beside, Community, NamedShape, ONE_AT_A_TIME, PACED, SATURATED, SIP_TO_XMPP, XMPP_TO_SIP, XMPP_TO_XMPP,
+    Beside, Community, NamedShape, ONE_AT_A_TIME, PACED, SATURATED, SIP_TO_SIP, SIP_TO_XMPP, XMPP_TO_SIP, XMPP_TO_XMPP,
 };
 use interchange_integration_tests::processes::Usage;
 use interchange_integration_tests::rabbitmq::RabbitMq;
@@ -97,6 +97,7 @@ fn through_the_hub(broker: &RabbitMq) -> Vec<Row> {
     let mut rows = community.xmpp_to_xmpp(&SHAPES, &beside);
     rows.extend(community.xmpp_to_sip(&SHAPES, &beside));
     rows.extend(community.sip_to_xmpp(&SHAPES, &beside));
+    rows.extend(community.sip_to_sip(&SHAPES, &beside));
     rows
 }
 
@@ -104,7 +105,7 @@ fn through_the_hub(broker: &RabbitMq) -> Vec<Row> {
 /// with the servers at both ends.
 fn ratios(ours: &[Row], raw: &[Row], best: f64) {
     print_ratio_heading("hub on RabbitMQ : raw loop, same broker, same run");
-    for way in [XMPP_TO_XMPP, XMPP_TO_SIP, SIP_TO_XMPP] {
+    for way in [XMPP_TO_XMPP, XMPP_TO_SIP, SIP_TO_XMPP, SIP_TO_SIP] {
         let saturated = find(ours, way, SATURATED.0);
         print_ratio(&format!("{way}, saturated: messages/s"), saturated.rate / best, Some(Goal::at_least(5, 0.6, Some(2.0))));
         // The processor time that everything took together, and what of it was the hub's and the broker's.

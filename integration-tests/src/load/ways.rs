@@ -26,6 +26,8 @@ pub const XMPP_TO_XMPP: &str = "Prosody → hub → ejabberd";
 pub const XMPP_TO_SIP: &str = "Prosody → hub → SIP";
 /// From the SIP proxy to an XMPP company.
 pub const SIP_TO_XMPP: &str = "SIP → hub → Prosody";
+/// Between two SIP companies, both of them this program: no server's time beside the hub's.
+pub const SIP_TO_SIP: &str = "SIP → hub → SIP";
 
 /// A shape with its name and how many messages one run has.
 pub type NamedShape = (&'static str, Shape, u64);
@@ -75,7 +77,7 @@ pub fn direct(shapes: &[NamedShape]) -> Vec<Row> {
     run(DIRECT, shapes, &mut sender, &tally, &|| acme.usage() + initech.usage(), &[])
 }
 
-/// A hub with two XMPP companies and a SIP proxy, every link over TLS.
+/// A hub with two XMPP companies, a SIP proxy, and a SIP company that only sends, every link over TLS.
 #[derive(Debug)]
 pub struct Community {
     authority: Authority,
@@ -84,6 +86,9 @@ pub struct Community {
     acme: XmppServer,
     initech: XmppServer,
     globex: Identity,
+    umbrella: Identity,
+    /// Nobody listens here.
+    _umbrella_port: ReservedPort,
     globex_tally: Tally,
     _globex: SipReceiver,
     _names: [NameServer; 2],
@@ -97,13 +102,15 @@ impl Community {
         if let Some(url) = rabbitmq {
             files.use_bus(url);
         }
-        let (acme, initech, globex_port) = (XmppPorts::reserve(), XmppPorts::reserve(), ReservedPort::any());
+        let (acme, initech) = (XmppPorts::reserve(), XmppPorts::reserve());
+        let (globex_port, umbrella_port) = (ReservedPort::any(), ReservedPort::any());
         files.configure(
             &authority,
             &[
                 LinkSettings::xmpp("acme", "acme.example", acme.server.number()),
                 LinkSettings::xmpp("initech", "initech.example", initech.server.number()),
                 LinkSettings::sip("globex", "globex.example", globex_port.number()),
+                LinkSettings::sip("umbrella", "umbrella.example", umbrella_port.number()),
             ],
         );
         let at_hub = |domain| ServiceRecord::xmpp_server(domain, files.xmpp.number());
@@ -116,6 +123,7 @@ impl Community {
         let hub = files.start_with(&[("INTERCHANGE_LOG", "warn")]);
         let acme = prosody::start(quiet("acme.example", acme, &authority, &acme_names));
         let initech = ejabberd::start(quiet("initech.example", initech, &authority, &initech_names));
+        let umbrella = authority.issue(&Leaf::sip("umbrella.example"));
         Self {
             authority,
             files,
@@ -123,6 +131,8 @@ impl Community {
             acme,
             initech,
             globex,
+            umbrella,
+            _umbrella_port: umbrella_port,
             globex_tally,
             _globex: receiver,
             _names: [acme_names, initech_names],
@@ -147,11 +157,21 @@ impl Community {
     pub fn sip_to_xmpp(&self, shapes: &[NamedShape], beside: &[Beside<'_>]) -> Vec<Row> {
         let tally = Tally::of_conversations(CONVERSATIONS);
         let _receivers = log_in(&self.acme, &tally);
-        let address = self.files.sip.address();
-        let proxy = TlsSipClient::connect(address, HUB_DOMAIN, Some(&self.globex), self.authority.certificate());
-        let recipients: Vec<String> = recipients("acme.example").iter().map(|address| format!("sip:{address}")).collect();
-        let mut sender = SipSender::to_many(proxy, "sip:sender@globex.example", &recipients, BODY_BYTES);
+        let mut sender = self.sip_sender(&self.globex, "sip:sender@globex.example", "acme.example");
         self.run(SIP_TO_XMPP, shapes, &mut sender, &tally, &|| self.acme.usage(), beside)
+    }
+
+    /// From one SIP company to the other.
+    pub fn sip_to_sip(&self, shapes: &[NamedShape], beside: &[Beside<'_>]) -> Vec<Row> {
+        let mut sender = self.sip_sender(&self.umbrella, "sip:sender@umbrella.example", "globex.example");
+        run(SIP_TO_SIP, shapes, &mut sender, &self.globex_tally, &|| self.hub.usage(), beside)
+    }
+
+    fn sip_sender(&self, identity: &Identity, from: &str, domain: &str) -> SipSender {
+        let address = self.files.sip.address();
+        let proxy = TlsSipClient::connect(address, HUB_DOMAIN, Some(identity), self.authority.certificate());
+        let recipients: Vec<String> = recipients(domain).iter().map(|address| format!("sip:{address}")).collect();
+        SipSender::to_many(proxy, from, &recipients, BODY_BYTES)
     }
 
     fn run(
