@@ -55,6 +55,13 @@ type Case = (&'static str, &'static str, (usize, usize), &'static str, &'static 
 #[test]
 fn every_fault_points_at_its_line_and_says_how_to_mend_it() {
     let cases: &[Case] = &[
+        (
+            "domains = [\"acme.example\", \"Chat.Acme.Example.\"]\n",
+            "domains = [\"acme.example\", \"Chat.Acme.Example.\"]\npace = { time_to_live = 0 }\n",
+            (23, 8),
+            "every message would come back",
+            "86400",
+        ),
         ("domain = \"hub", "domian = \"hub", (3, 1), "unknown field `domian`", "did you mean `domain`"),
         ("domain = \"hub.example\"\n", "", (2, 1), "missing field `domain`", "add `domain"),
         ("\"hub.example\"", "\"192.0.2.1\"", (3, 10), "an IP address is not a domain", "whole domain name"),

@@ -25,6 +25,7 @@ pub(super) fn rows() -> Vec<Row> {
         row("rabbitmq-minority", "of three nodes the leader is cut off for 30 s", &[Bus::Cluster], Setting::default, minority),
         row("rabbitmq-alarm", "RabbitMQ has no memory for 8 s", &[Bus::RabbitMq], Setting::default, alarm),
         row("two-hubs", "of two hubs one is killed", &[Bus::RabbitMq], two, one_of_two_killed),
+        row("rolling-restart", "two hubs are restarted, one after the other", &[Bus::RabbitMq], two, rolling_restart),
     ]
 }
 
@@ -137,4 +138,22 @@ fn one_of_two_killed(scene: &mut Scene) -> Outcome {
     let recovery = links.and_then(|links| links.into_iter().max()).map(|took| took + MOVED_AFTER);
     scene.finish();
     Outcome::allowing(IN_FLIGHT * COMPANIES.len()).recovered(recovery, Duration::from_secs(15))
+}
+
+/// Before a hub is asked to end, as whoever restarts hubs would do it, new connections are led to the other.
+fn rolling_restart(scene: &mut Scene) -> Outcome {
+    BROKEN.iter().for_each(|company| scene.lead_to(*company, 1));
+    scene.begin();
+    let (mut slowest, mut ended_well) = (Some(Duration::ZERO), true);
+    for hub in [0, 1] {
+        scene.lead_all_to(1 - hub);
+        scene.progress.say(&format!("hub {} ends", hub + 1));
+        ended_well &= scene.hubs[hub].take().expect("it runs").terminate() == Some(true);
+        let took = accepting(scene, Instant::now(), PATIENCE);
+        slowest = slowest.and_then(|slowest| Some(slowest.max(took?)));
+        scene.start_hub(hub);
+        scene.during("both run", 2 * BETWEEN);
+    }
+    scene.finish();
+    Outcome::clean().recovered(slowest, Duration::from_secs(15)).asking(ended_well, "a hub did not end well when it was asked to")
 }
