@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::ways::DIRECT;
 use super::{Faults, Measurement};
 
 const BAR: f64 = 20.0;
@@ -54,17 +55,21 @@ pub fn find<'a>(rows: &'a [Row], way: &str, shape: &str) -> &'a Measurement {
     &row.unwrap_or_else(|| panic!("{way}, {shape} was not measured")).measured
 }
 
-/// The faults of all rows together, with a line for each row that has some.
+/// Prints what went wrong, and says what of it the hub has to answer for. ejabberd 23.01 now and then lets messages of a saturated stream
+/// overtake each other, as the way without a hub shows: that is printed, and not counted where it is the recipient's server.
 pub fn print_faults(rows: &[Row]) -> Faults {
-    let mut all = Faults::default();
+    let (mut all, mut counted) = (Faults::default(), Faults::default());
     for row in rows {
-        all.add(row.measured.faults);
-        if row.measured.faults.total() > 0 {
-            println!("  {}, {}: {}", row.way, row.shape, row.measured.faults);
+        let faults = row.measured.faults;
+        all.add(faults);
+        let overtaken = if row.way.ends_with("ejabberd") || row.way == DIRECT { 0 } else { faults.overtaken };
+        counted.add(Faults { overtaken, ..faults });
+        if faults.total() > 0 {
+            println!("  {}, {}: {faults}", row.way, row.shape);
         }
     }
     println!("\nIn the warm-ups and all runs together: {all}");
-    all
+    counted
 }
 
 /// Which way a ratio is good.
