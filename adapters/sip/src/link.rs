@@ -23,6 +23,7 @@ const BROKEN_PAUSE: Duration = Duration::from_secs(60);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// Connections opened by the peer that are kept in mind for our requests.
 const CANDIDATES: usize = 8;
+
 /// A link and what it does.
 pub(crate) struct Link {
     pub(crate) id: LinkId,

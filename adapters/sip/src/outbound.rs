@@ -129,7 +129,7 @@ impl Sip {
                 return self.pause(now, number, seconds, message);
             }
             // We sent it before, and the peer remembers that (RFC 3261 §8.2.2.2).
-            482 if link.attempts.is_doubtful(delivery.message) => Outcome::Delivered,
+            482 if link.attempts.is_doubtful(message) => Outcome::Delivered,
             _ if delivery.is_notice => Outcome::Delivered,
             _ => Outcome::Refused(refusals::from_status(code)),
         };

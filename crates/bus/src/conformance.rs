@@ -102,7 +102,9 @@ pub fn envelope(number: u64) -> Arc<Envelope> {
     sized(number, 20)
 }
 
-fn sized(number: u64, bytes: usize) -> Arc<Envelope> {
+/// As [`envelope`], with so many bytes of text.
+#[must_use]
+pub fn sized(number: u64, bytes: usize) -> Arc<Envelope> {
     Arc::new(Envelope {
         id: MessageId(u128::from(number)),
         origin: "acme".into(),

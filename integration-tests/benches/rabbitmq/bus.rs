@@ -2,39 +2,25 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+use interchange_bus::conformance::sized;
 use interchange_bus::{Bus as _, Queue as _, Verdict};
 use interchange_bus_rabbit::{Options, QueueLimits, RabbitBus, setup};
-use interchange_integration_tests::load::{Faults, Measurement};
+use interchange_integration_tests::load::Measurement;
 use interchange_integration_tests::processes::Usage;
-use interchange_model::{Address, Body, Envelope, MessageId, QueueId, Text};
+use interchange_model::QueueId;
 
-use crate::raw::{BODY_BYTES, STRIDE};
+use crate::raw::{BODY_BYTES, STRIDE, median_of_runs};
 
 /// What the broker's intake publishes at once, at most, under load.
 pub(crate) const BATCH: u64 = 256;
 const ARRIVES_WITHIN: Duration = Duration::from_secs(60);
 
-fn envelope(number: u64, text: &str) -> Envelope {
-    Envelope {
-        id: MessageId(number.into()),
-        origin: "acme".into(),
-        from: Address::parse("alice@acme.example").expect("a constant address"),
-        from_device: None,
-        to: Address::parse("bob@globex.example").expect("a constant address"),
-        to_device: None,
-        native_id: None,
-        accepted: SystemTime::now(),
-        hops: Envelope::FULL_HOPS,
-        body: Body::Text(Text { plain: text.into(), ..Text::default() }),
-    }
-}
-
-/// A text with which an envelope is as long on the bus as a body of the raw loop.
-fn text() -> String {
-    let empty = serde_json::to_vec(&envelope(1_000_000, "")).expect("an envelope has a JSON form").len();
-    "x".repeat(BODY_BYTES.saturating_sub(empty))
+/// The bytes of text with which an envelope is as long on the bus as a body of the raw loop.
+fn text_bytes() -> usize {
+    let empty = serde_json::to_vec(&*sized(1_000_000, 0)).expect("an envelope has a JSON form").len();
+    BODY_BYTES.saturating_sub(empty)
 }
 
 /// A bus whose every queue has a reader that settles everything at once.
@@ -43,7 +29,7 @@ pub(crate) struct Loop {
     queues: Vec<QueueId>,
     settled: Arc<AtomicU64>,
     published: u64,
-    text: String,
+    text_bytes: usize,
 }
 
 impl Loop {
@@ -67,7 +53,7 @@ impl Loop {
                 }
             });
         }
-        Self { bus, queues, settled, published: 0, text: text() }
+        Self { bus, queues, settled, published: 0, text_bytes: text_bytes() }
     }
 
     /// Publishes so many, a batch after the other, and waits until all are settled; the times from publish to confirm, sorted.
@@ -78,7 +64,7 @@ impl Loop {
             let last = end.min(self.published + batch);
             let some = (self.published..last).map(|number| {
                 let queue = (number as usize).wrapping_mul(STRIDE) % self.queues.len();
-                (self.queues[queue].clone(), Arc::new(envelope(number, &self.text)))
+                (self.queues[queue].clone(), sized(number, self.text_bytes))
             });
             let some = some.collect();
             let began = Instant::now();
@@ -99,26 +85,7 @@ impl Loop {
     /// The median of some runs after a warm-up, as of the raw loop: what is measured is the broker, the generator is this process.
     pub(crate) async fn measure(&mut self, batch: u64, messages: u64, runs: usize, broker: &dyn Fn() -> Usage) -> Measurement {
         self.publish((messages / 5).max(2 * self.queues.len() as u64), batch).await;
-        let mut measurements = Vec::new();
-        for _ in 0..runs {
-            let (before, own_before, began) = (broker(), Usage::of_this_process(), Instant::now());
-            let times = self.publish(messages, batch).await;
-            let seconds = began.elapsed().as_secs_f64();
-            let after = broker();
-            let thousands = messages as f64 / 1e3;
-            measurements.push(Measurement {
-                rate: messages as f64 / seconds,
-                system_seconds: after.processor_seconds_since(&before) / thousands,
-                beside_seconds: Vec::new(),
-                generator_seconds: Usage::of_this_process().processor_seconds_since(&own_before) / thousands,
-                resident_bytes: after.resident_bytes,
-                p50: times[times.len() / 2],
-                p99: times[times.len() * 99 / 100],
-                faults: Faults::default(),
-            });
-        }
-        measurements.sort_by(|one, other| one.rate.total_cmp(&other.rate));
-        measurements.swap_remove(runs / 2)
+        median_of_runs(runs, messages, broker, async || self.publish(messages, batch).await).await
     }
 
     pub(crate) async fn stop(self) {

@@ -217,11 +217,25 @@ pub(crate) async fn measure(
     // Twice over every queue at least: the first message of a channel to a quorum queue costs the broker a millisecond.
     publisher.publish((messages / 5).max(2 * publisher.names.len() as u64), window).await;
     consumers.wait_for(publisher.published).await;
+    let run = async || {
+        let times = publisher.publish(messages, window).await;
+        consumers.wait_for(publisher.published).await;
+        times
+    };
+    median_of_runs(runs, messages, broker, run).await
+}
+
+/// The median of some runs by messages a second. A run ends when all of its messages are acknowledged, and tells its latencies, sorted.
+pub(crate) async fn median_of_runs(
+    runs: usize,
+    messages: u64,
+    broker: &dyn Fn() -> Usage,
+    mut run: impl AsyncFnMut() -> Vec<Duration>,
+) -> Measurement {
     let mut measurements = Vec::new();
     for _ in 0..runs {
         let (before, own_before, began) = (broker(), Usage::of_this_process(), Instant::now());
-        let times = publisher.publish(messages, window).await;
-        consumers.wait_for(publisher.published).await;
+        let times = run().await;
         let seconds = began.elapsed().as_secs_f64();
         let after = broker();
         let thousands = messages as f64 / 1e3;

@@ -10,7 +10,7 @@ use super::hub_process::{HubProcess, Launch, folder, set_up_bus};
 use super::ledger::{Entry, Happening, Ledger};
 use super::load::{Load, Plan};
 use super::progress::Progress;
-use super::setting::{Bus, Setting};
+use super::setting::{Bus, COMPANIES, Setting};
 use crate::certificates::Authority;
 use crate::faults::proxy::FaultProxy;
 use crate::faults::random::Random;
@@ -42,7 +42,7 @@ pub enum Rabbit {
 /// The stage while it is played on. Its fields are dropped in their order.
 pub struct Scene {
     load: Option<Load>,
-    /// The companies, as the setting names them.
+    /// The companies, in the order of [`COMPANIES`].
     pub companies: Vec<Company>,
     /// The hubs; `None`: it was killed.
     pub hubs: Vec<Option<HubProcess>>,
@@ -75,15 +75,14 @@ impl Scene {
             Bus::RabbitMq => Rabbit::One(Box::new(RabbitMq::start())),
             Bus::Cluster => Rabbit::Three(Box::new(Cluster::start())),
         };
-        let networks: Vec<(FaultProxy, ReservedPort)> = setting
-            .companies
+        let networks: Vec<(FaultProxy, ReservedPort)> = COMPANIES
             .iter()
             .map(|_| {
                 let port = ReservedPort::any();
                 (FaultProxy::start(port.address()), port)
             })
             .collect();
-        let links: Vec<LinkSettings> = std::iter::zip(setting.companies, &networks)
+        let links: Vec<LinkSettings> = std::iter::zip(COMPANIES, &networks)
             .map(|((platform, domain), (proxy, _))| {
                 let link = if *platform == "xmpp" { LinkSettings::xmpp } else { LinkSettings::sip };
                 link(domain.split('.').next().unwrap_or(domain), domain, proxy.address().port())
@@ -102,7 +101,7 @@ impl Scene {
                 Some(hub)
             })
             .collect();
-        let companies = std::iter::zip(setting.companies, networks)
+        let companies = std::iter::zip(COMPANIES, networks)
             .enumerate()
             .map(|(place, ((platform, domain), (from_hub, port)))| {
                 company(&authority, &files[0], (*platform, *domain), from_hub, port, setting.poison, ledger.listener(place))

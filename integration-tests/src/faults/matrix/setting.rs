@@ -15,7 +15,7 @@ pub enum Bus {
     Cluster,
 }
 
-/// Companies of a run by default: two of each platform.
+/// The companies of a run, platform and domain: two of each platform.
 pub const COMPANIES: &[(&str, &str)] =
     &[("xmpp", "acme.example"), ("xmpp", "initech.example"), ("sip", "globex.example"), ("sip", "umbrella.example")];
 
@@ -25,8 +25,6 @@ pub const BROKEN: [usize; 2] = [1, 2];
 /// How a stage is set.
 #[derive(Clone, Debug)]
 pub struct Setting {
-    /// Platform and domain of each company.
-    pub companies: &'static [(&'static str, &'static str)],
     /// How many hubs; the second is there to take over.
     pub hubs: usize,
     /// What is added to the end of the configuration: settings of the last link, or tables of their own.
@@ -41,25 +39,18 @@ pub struct Setting {
 
 impl Default for Setting {
     fn default() -> Self {
-        Self {
-            companies: COMPANIES,
-            hubs: 1,
-            configuration: String::new(),
-            launch: Launch::default(),
-            poison: false,
-            plan: Plan::default(),
-        }
+        Self { hubs: 1, configuration: String::new(), launch: Launch::default(), poison: false, plan: Plan::default() }
     }
 }
 
 impl Setting {
     /// Conversations of each company with each other, in turn.
     pub(super) fn conversations(&self) -> Vec<Conversation> {
-        let companies = self.companies.len();
+        let companies = COMPANIES.len();
         let pairs: Vec<(usize, usize)> =
             (0..companies).flat_map(|from| (0..companies).map(move |to| (from, to))).filter(|(from, to)| from != to).collect();
         let page = |(number, &(from, to)): (usize, &(usize, usize))| {
-            let address = |company: usize, name: &str| format!("{name}{number}@{}", self.companies[company].1);
+            let address = |company: usize, name: &str| format!("{name}{number}@{}", COMPANIES[company].1);
             Conversation::new(from, to, address(from, "alice"), address(to, "bob"))
         };
         (0..self.plan.conversations).zip(pairs.iter().cycle()).map(page).collect()

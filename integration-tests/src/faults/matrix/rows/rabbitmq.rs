@@ -51,12 +51,17 @@ fn killed(scene: &mut Scene) -> Outcome {
         .asking(late == 0, format!("{late} accepted while RabbitMQ was away"))
 }
 
-/// The node is started again when the others have taken over, so that what it missed is caught up under load.
-fn leader_killed(scene: &mut Scene) -> Outcome {
+/// Starts the load, and says which node leads.
+fn begin_with_leader(scene: &mut Scene) -> usize {
     scene.wait_until_names_are_written();
     scene.begin();
     scene.progress.say("who leads?");
-    let leader = scene.cluster().leader();
+    scene.cluster().leader()
+}
+
+/// The node is started again when the others have taken over, so that what it missed is caught up under load.
+fn leader_killed(scene: &mut Scene) -> Outcome {
+    let leader = begin_with_leader(scene);
     scene.cluster().node(leader).kill();
     let killed = Instant::now();
     scene.progress.say("the leader is dead");
@@ -73,10 +78,7 @@ fn leader_killed(scene: &mut Scene) -> Outcome {
 /// Stopped, the node answers nobody and its connections stay open: what a partition without a reset is to the other nodes, and to the hub
 /// when it is on the side of the minority. When it goes on it finds itself deposed.
 fn minority(scene: &mut Scene) -> Outcome {
-    scene.wait_until_names_are_written();
-    scene.begin();
-    scene.progress.say("who leads?");
-    let leader = scene.cluster().leader();
+    let leader = begin_with_leader(scene);
     scene.cluster().node(leader).pause();
     let cut = Instant::now();
     scene.progress.say("the leader is cut off");
