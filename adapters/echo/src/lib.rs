@@ -77,10 +77,11 @@ impl Echo {
     /// The answer to an envelope; `None` where none is due.
     fn answer(&mut self, now: Now, link: &LinkId, envelope: &Envelope) -> Result<Option<Envelope>, Refusal> {
         let text = match &envelope.body {
-            Body::Failure(_) => return Ok(None),
+            Body::Failure(_) | Body::Receipt(_) => return Ok(None),
             Body::Text(_) if envelope.to.user_key() != USER => return Err(Refusal::NoSuchUser),
             Body::Text(Text { kind: TextKind::Headline, .. }) => return Ok(None),
             Body::Text(text) => text,
+            _ => return Err(Refusal::Unsupported),
         };
         // An answer has one hop less than the question, so two machines that answer each other come to an end.
         let hops = envelope.hops.checked_sub(1).ok_or(Refusal::Loop)?;
@@ -125,6 +126,7 @@ mod tests {
             native_id: Some("m1".into()),
             accepted: std::time::UNIX_EPOCH,
             hops: 70,
+            native: None,
             body: Body::Text(Text { plain: "hello".into(), ..Text::default() }),
         })
     }

@@ -167,6 +167,7 @@ impl Sip {
             Down::Delivered { link, id } => self.delivered(now, &link, id),
             // SIP answers come back on the connection, or to the port, that the request went out on: to the hub that sent it.
             Down::Relayed { .. } => {}
+            Down::Told { .. } | Down::Remembered { .. } => {}
         }
     }
 

@@ -22,6 +22,7 @@ impl Sip {
         let built = match &envelope.body {
             Body::Text(text) => self.build_text(number, envelope, text).map(|request| (request, false)),
             Body::Failure(failure) => Ok((self.build_failure(now, number, envelope, failure), true)),
+            _ => Err(Refusal::Unsupported),
         };
         let up = !self.stopped && self.links.get(&number).is_some_and(|link| matches!(link.state, State::Up(_)));
         let outcome = match built {

@@ -79,6 +79,7 @@ pub(crate) fn to_envelope(
         accepted: now,
         // RFC 3261 §16.6 step 3; none is 70 (§16.3 step 3).
         hops: request.max_forwards().map_or(Envelope::FULL_HOPS, |hops| hops.min(Envelope::FULL_HOPS)).saturating_sub(1),
+        native: None,
         body: Body::Text(Text {
             plain: words.plain,
             subject: subject.map(|subject| cut(&subject)).filter(|subject| !subject.is_empty()),

@@ -181,6 +181,7 @@ impl Xmpp {
             Down::Deliver { link, delivery, envelope } => self.core.deliver(now, sink, &link, delivery, envelope),
             // A stream says nothing about a message beyond having taken it.
             Down::Delivered { .. } => {}
+            Down::Told { .. } | Down::Remembered { .. } => {}
             Down::Relayed { link, payload } => {
                 if let Some((key, id)) = relay::read(&payload)
                     && self.core.directory.owner(&key.partner).is_some_and(|owner| owner.id == link)

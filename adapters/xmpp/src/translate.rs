@@ -137,6 +137,7 @@ pub(crate) fn push_message(out: &mut BytesMut, envelope: &Envelope, how: Outgoin
             out.extend_from_slice(b" type='error'>");
             StanzaError::of(failure.why).push(out);
         }
+        _ => out.extend_from_slice(b">"),
     }
     out.extend_from_slice(b"</message>");
 }

@@ -30,7 +30,7 @@ fn bodies(came: &[(interchange_model::Token, std::sync::Arc<Envelope>)]) -> Vec<
     came.iter()
         .filter_map(|(_, envelope)| match &envelope.body {
             Body::Text(text) => Some(text.plain.as_str().to_owned()),
-            Body::Failure(_) => None,
+            _ => None,
         })
         .collect()
 }

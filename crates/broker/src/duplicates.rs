@@ -116,6 +116,7 @@ mod tests {
             native_id: Some(id.into()),
             accepted: SystemTime::UNIX_EPOCH,
             hops: 70,
+            native: None,
             body: Body::Text(Text { plain: text.into(), ..Text::default() }),
         }
     }

@@ -150,7 +150,8 @@ impl Trace {
             id: Some(envelope.id),
             of: match &envelope.body {
                 Body::Failure(failure) => failure.of,
-                Body::Text(_) => None,
+                Body::Receipt(receipt) => receipt.of,
+                _ => None,
             },
             link_in: envelope.origin.clone(),
             link_out: link_out.cloned(),

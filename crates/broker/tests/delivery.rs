@@ -456,7 +456,7 @@ async fn drive(mut platform: Platform, mut to_say: VecDeque<Up>, mut expected: u
                     result.unwrap();
                     answers -= 1;
                 }
-                Down::Links { .. } | Down::Delivered { .. } | Down::Relayed { .. } => {}
+                _ => {}
             },
         }
     }

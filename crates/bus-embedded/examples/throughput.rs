@@ -82,6 +82,7 @@ fn envelope(number: usize) -> Arc<Envelope> {
         native_id: Some("0123456789abcdef".into()),
         accepted: SystemTime::now(),
         hops: Envelope::FULL_HOPS,
+        native: None,
         body: Body::Text(Text { plain: "x".repeat(200).as_str().into(), ..Text::default() }),
     })
 }

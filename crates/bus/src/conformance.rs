@@ -115,6 +115,7 @@ pub fn sized(number: u64, bytes: usize) -> Arc<Envelope> {
         native_id: None,
         accepted: accepted(number),
         hops: Envelope::FULL_HOPS,
+        native: None,
         body: Body::Text(Text { plain: "x".repeat(bytes).as_str().into(), ..Text::default() }),
     })
 }

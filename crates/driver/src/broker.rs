@@ -27,7 +27,11 @@ impl Broker {
         match word {
             Down::Links { .. } => self.links = Some(word.clone()),
             Down::Submitted { .. } => self.unanswered = self.unanswered.saturating_sub(1),
-            Down::Deliver { .. } | Down::Delivered { .. } | Down::Relayed { .. } => {}
+            Down::Deliver { .. }
+            | Down::Told { .. }
+            | Down::Remembered { .. }
+            | Down::Delivered { .. }
+            | Down::Relayed { .. } => {}
         }
     }
 

@@ -1,11 +1,13 @@
 //! One canonical event on its way from one link to another.
 
+use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Address, Device, LinkId, MessageId, Plain, Refusal};
+use crate::millis::millis;
+use crate::{Address, Body, Device, Failure, LinkId, MessageId, PlatformName, Refusal, TextKind};
 
 /// One event on its way: who, to whom, what. The same type whatever platform it came from or goes to.
 ///
@@ -37,104 +39,31 @@ pub struct Envelope {
     pub hops: u8,
     /// What it says.
     pub body: Body,
-}
-
-/// What an envelope says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Body {
-    /// Words from one person to another.
-    Text(Text),
-    /// The sender of an earlier envelope is told that it was not delivered. `from` is the person it was for.
-    Failure(Failure),
-}
-
-/// Words from one person to another.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Text {
-    /// Always present: every platform can show it.
-    pub plain: Plain,
-    /// A line above it, where the platform has one; at most 1,024 bytes.
+    /// The same in the words of the platform it came from, for an adapter of that platform and no other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub subject: Option<Plain>,
-    /// BCP 47 tag of the language, where the sender told it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub language: Option<Arc<str>>,
-    /// Opaque name of the conversation, where the platform has one; at most 255 bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub conversation: Option<Arc<str>>,
-    /// How the sender's client meant it to be shown.
-    #[serde(default)]
-    pub kind: TextKind,
-    /// When it was written, by the sender's clock, if that differs from the time of arrival: the message was stored before.
-    /// Informative only: nothing is ordered or expired by it. Stored in milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_millis")]
-    pub written: Option<SystemTime>,
+    pub native: Option<Native>,
 }
 
-/// How a text is meant to be shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum TextKind {
-    /// A line in a conversation.
-    #[default]
-    Chat,
-    /// A message that stands by itself (XMPP `normal`).
-    Single,
-    /// News that wants no answer and no error (XMPP `headline`).
-    Headline,
+/// What a message or a presence said in its own platform's words, validated and written anew by the adapter it came in through.
+///
+/// Everything the hub decides it decides by the canonical form beside it, and so does every adapter of another platform. Between two links
+/// of one platform it lets through what the model has no words for. Addresses, ids and times are never taken from it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Native {
+    /// The platform whose words these are.
+    pub platform: PlatformName,
+    /// At most [`Native::LONGEST`] bytes. For XMPP: the stanza's child elements of allowed namespaces.
+    pub payload: Arc<str>,
 }
 
-/// The sender of an earlier envelope is told that it was not delivered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// The envelope that failed; `None` when the recipient's side reported it too late to know which it was.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub of: Option<MessageId>,
-    /// The `native_id` of that envelope.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub native_id: Option<Arc<str>>,
-    /// Why.
-    pub why: Refusal,
+impl Native {
+    /// The longest payload, in bytes.
+    pub const LONGEST: usize = 128 * 1024;
 }
 
-/// The fieldless twin of [`Body`]: policy, capability, metric label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    /// [`Body::Text`]
-    Text,
-    /// [`Body::Failure`]
-    Failure,
-}
-
-impl Kind {
-    /// The stable label.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Kind::Text => "text",
-            Kind::Failure => "failure",
-        }
-    }
-}
-
-impl Body {
-    /// Which kind it is.
-    #[must_use]
-    pub const fn kind(&self) -> Kind {
-        match self {
-            Body::Text(_) => Kind::Text,
-            Body::Failure(_) => Kind::Failure,
-        }
-    }
-
-    /// Bytes of text a person wrote in it: for the trace, which never shows the text itself.
-    #[must_use]
-    pub fn size(&self) -> usize {
-        match self {
-            Body::Text(text) => text.plain.as_str().len() + text.subject.as_ref().map_or(0, |subject| subject.as_str().len()),
-            Body::Failure(_) => 0,
-        }
+impl fmt::Debug for Native {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<{} bytes of {}>", self.payload.len(), self.platform)
     }
 }
 
@@ -142,67 +71,45 @@ impl Envelope {
     /// Hops of an envelope that comes in over a platform which does not count them (RFC 3261 §8.1.1.6).
     pub const FULL_HOPS: u8 = 70;
 
-    /// The failure of this envelope, addressed to its sender; `None` where none may be sent: a failure is never
-    /// answered by a failure, nor a headline by anything (RFC 6121 §5.2.2).
+    /// The failure of this envelope, addressed to its sender; `None` where none may be sent: only words are worth one. A failure is
+    /// never answered by a failure, nor a headline by anything (RFC 6121 §5.2.2), nor are receipts (RFC 5438 §8).
     #[must_use]
     pub fn failure(&self, id: MessageId, why: Refusal, now: SystemTime) -> Option<Envelope> {
         match &self.body {
-            Body::Failure(_) | Body::Text(Text { kind: TextKind::Headline, .. }) => None,
-            Body::Text(_) => Some(Envelope {
-                id,
-                origin: self.origin.clone(),
-                from: self.to.clone(),
-                from_device: self.to_device.clone(),
-                to: self.from.clone(),
-                to_device: self.from_device.clone(),
-                native_id: None,
-                accepted: now,
-                hops: Self::FULL_HOPS,
-                body: Body::Failure(Failure { of: Some(self.id), native_id: self.native_id.clone(), why }),
-            }),
+            Body::Text(text) if text.kind != TextKind::Headline => {
+                let failure = Failure { of: Some(self.id), native_id: self.native_id.clone(), why };
+                Some(self.answer(id, Body::Failure(failure), now))
+            }
+            _ => None,
         }
     }
-}
 
-/// Times on the bus are whole milliseconds since 1970.
-mod millis {
-    use super::{Duration, SystemTime, UNIX_EPOCH};
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u64(to_millis(*time))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
-        from_millis(u64::deserialize(deserializer)?).ok_or_else(|| serde::de::Error::custom("time out of range"))
-    }
-
-    pub(super) fn to_millis(time: SystemTime) -> u64 {
-        let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    }
-
-    pub(super) fn from_millis(millis: u64) -> Option<SystemTime> {
-        UNIX_EPOCH.checked_add(Duration::from_millis(millis))
-    }
-}
-
-mod optional_millis {
-    use super::{SystemTime, millis};
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
-        time.map(millis::to_millis).serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTime>, D::Error> {
-        Ok(Option::<u64>::deserialize(deserializer)?.and_then(millis::from_millis))
+    /// An envelope that goes the other way: from the recipient, and the recipient's device, to the sender's. Its origin is this one's, since
+    /// it goes back over the link that this one came in on.
+    #[must_use]
+    pub fn answer(&self, id: MessageId, body: Body, now: SystemTime) -> Envelope {
+        Envelope {
+            id,
+            origin: self.origin.clone(),
+            from: self.to.clone(),
+            from_device: self.to_device.clone(),
+            to: self.from.clone(),
+            to_device: self.from_device.clone(),
+            native_id: None,
+            accepted: now,
+            hops: Self::FULL_HOPS,
+            body,
+            native: None,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
     use super::*;
+    use crate::Text;
 
     fn envelope() -> Envelope {
         Envelope {
@@ -216,6 +123,7 @@ mod tests {
             accepted: UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
             hops: 70,
             body: Body::Text(Text { plain: "hi".into(), written: Some(UNIX_EPOCH), ..Text::default() }),
+            native: None,
         }
     }
 

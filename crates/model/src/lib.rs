@@ -6,19 +6,26 @@
 //! holds a control character, a [`Plain`] text holds only characters that XML 1.0 can carry.
 
 mod address;
+mod body;
 mod domain;
 mod envelope;
 mod id;
 mod link;
+mod millis;
+mod presence;
 mod refusal;
 mod text;
 mod words;
 
 pub use address::{Address, AddressError, Device};
+pub use body::{
+    Body, Failure, Kind, Receipt, ReceiptKind, Relation, SharedFile, Text, TextKind, Typing, TypingState, Wants,
+};
 pub use domain::{Domain, DomainError};
-pub use envelope::{Body, Envelope, Failure, Kind, Text, TextKind};
+pub use envelope::{Envelope, Native};
 pub use id::{DeliveryId, LinkId, MemberId, MessageId, MessageIdError, PlatformName, Token};
 pub use link::{Health, Link, Pace, QueueId, Settings, SettingsError};
+pub use presence::{DevicePresence, Presence, PresenceState, Watch};
 pub use refusal::Refusal;
 pub use text::Plain;
 pub use words::{Down, Outcome, Up};

@@ -36,6 +36,29 @@ pub enum Up {
         /// How it is.
         health: Health,
     },
+    /// Pass this on now, or let it be: presence and typing, and [`Watch::Fetch`](crate::Watch::Fetch). Not stored, not answered; what could not
+    /// be passed on is superseded by the next.
+    Tell {
+        /// The link whose peer sent it, and has proved itself. Equal to the envelope's `origin`.
+        link: LinkId,
+        /// What it sent; its body [`is not durable`](crate::Body::is_durable).
+        envelope: Arc<Envelope>,
+    },
+    /// What is kept for a link? Answered by [`Down::Remembered`]. Said by an adapter that is new, for each link that is new to it.
+    Recall {
+        /// Which link.
+        link: LinkId,
+    },
+    /// Keep this for the link until it is taken back, also over a restart of the hub: what the adapter needs to go on with what it had
+    /// begun, such as a dialog. Written soon, not at once: a crash may lose the last second of it.
+    Remember {
+        /// Whose.
+        link: LinkId,
+        /// The adapter's name for it, at most 255 bytes.
+        key: Arc<str>,
+        /// What, at most 64 KiB; `None` to forget it.
+        value: Option<Vec<u8>>,
+    },
     /// The adapter turned something away by itself, in its platform's own words; for the trace and the metrics only.
     Refused {
         /// The link it came over.
@@ -82,6 +105,20 @@ pub enum Down {
         delivery: DeliveryId,
         /// What.
         envelope: Arc<Envelope>,
+    },
+    /// Tell this to the link's peer now, if that can be done; it is not settled, and may be dropped.
+    Told {
+        /// Which link.
+        link: LinkId,
+        /// What; its body [`is not durable`](crate::Body::is_durable).
+        envelope: Arc<Envelope>,
+    },
+    /// Answer to [`Up::Recall`]: all that adapters have said to [remember](Up::Remember) for the link.
+    Remembered {
+        /// Which link.
+        link: LinkId,
+        /// By their names; none for a new link.
+        entries: Vec<(Arc<str>, Vec<u8>)>,
     },
     /// An envelope that this link submitted has reached its recipient's server. A hint, best effort: it may never come.
     Delivered {

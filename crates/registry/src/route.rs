@@ -91,6 +91,7 @@ mod tests {
             native_id: None,
             accepted: UNIX_EPOCH,
             hops: 1,
+            native: None,
             body: Body::Text(Text::default()),
         })
     }

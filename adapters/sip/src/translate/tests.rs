@@ -25,6 +25,7 @@ fn envelope(from: Address, to: Address, text: Text) -> Envelope {
         native_id: None,
         accepted: moment(),
         hops: 70,
+        native: None,
         body: Body::Text(text),
     }
 }

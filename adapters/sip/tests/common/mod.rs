@@ -53,6 +53,7 @@ pub(crate) fn text(number: u64, from: &str, to: &str, words: &str) -> Envelope {
         native_id: None,
         accepted: start().wall,
         hops: 70,
+        native: None,
         body: Body::Text(Text { plain: words.into(), ..Text::default() }),
     }
 }
@@ -458,6 +459,6 @@ impl Hub {
 pub(crate) fn words(envelope: &Envelope) -> &str {
     match &envelope.body {
         Body::Text(text) => text.plain.as_str(),
-        Body::Failure(_) => panic!("a failure"),
+        other => panic!("{other:?}"),
     }
 }

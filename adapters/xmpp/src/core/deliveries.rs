@@ -194,7 +194,7 @@ fn stanza_id(pair: &Pair, envelope: &Envelope, from_xmpp: bool) -> Option<Arc<st
     match &envelope.body {
         // An error has the id of what it answers (RFC 6120 §8.1.3), and is not answered itself.
         Body::Failure(failure) => failure.native_id.clone(),
-        Body::Text(_) => {
+        _ => {
             let native = envelope.native_id.as_ref().filter(|id| from_xmpp && !pair.has_id(id));
             Some(native.cloned().unwrap_or_else(|| envelope.id.to_string().into()))
         }

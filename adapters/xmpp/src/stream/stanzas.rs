@@ -159,6 +159,7 @@ impl Inbound {
                         native_id: native_id(stanza.element),
                         accepted: now.wall,
                         hops: Envelope::FULL_HOPS,
+                        native: None,
                         body: Body::Text(text),
                     };
                     core.submit(sink, self.conn, place, envelope);
@@ -207,6 +208,7 @@ impl Inbound {
             native_id: None,
             accepted: now.wall,
             hops: Envelope::FULL_HOPS,
+            native: None,
             body: Body::Failure(Failure { of, native_id, why }),
         };
         core.submit(sink, self.conn, place, envelope);

@@ -43,6 +43,7 @@ fn envelope(body: Body) -> Envelope {
         native_id: None,
         accepted: at(1_000_000),
         hops: 70,
+        native: None,
         body,
     }
 }

@@ -45,6 +45,7 @@ pub(crate) fn text(from: &str, to: &str, words: &str) -> Envelope {
         native_id: None,
         accepted: start().wall,
         hops: 70,
+        native: None,
         body: Body::Text(Text { plain: words.into(), ..Text::default() }),
     }
 }

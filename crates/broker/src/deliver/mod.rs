@@ -370,7 +370,7 @@ impl<B: Bus> Delivery<B> {
 
     /// Tells the submitting link's adapter that its envelope has arrived, as far as that is easy.
     async fn hint(&mut self, envelope: &Envelope) {
-        if matches!(envelope.body, Body::Failure(_)) {
+        if !matches!(envelope.body, Body::Text(_)) {
             return;
         }
         let platform = self.around.registry.borrow().link(&envelope.origin).map(|link| link.platform.clone());

@@ -190,6 +190,7 @@ pub fn envelope(number: u64, from: &str, to: &str) -> Arc<Envelope> {
         native_id: Some(format!("native-{number}").into()),
         accepted: SystemTime::now(),
         hops: Envelope::FULL_HOPS,
+        native: None,
         body: Body::Text(Text { plain: "BODY-MARK".into(), ..Text::default() }),
     })
 }

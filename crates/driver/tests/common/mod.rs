@@ -116,6 +116,7 @@ pub fn envelope(text: &str) -> Arc<Envelope> {
         native_id: None,
         accepted: std::time::UNIX_EPOCH,
         hops: 70,
+        native: None,
         body: Body::Text(Text { plain: text.into(), ..Text::default() }),
     })
 }

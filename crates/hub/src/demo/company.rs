@@ -86,7 +86,12 @@ impl Company {
                     tracing::debug!(firm = self.firm.id, "the hub is away");
                 }
             }
-            Up::Health { .. } | Up::Refused { .. } | Up::Relay { .. } => {}
+            Up::Health { .. }
+            | Up::Refused { .. }
+            | Up::Relay { .. }
+            | Up::Tell { .. }
+            | Up::Recall { .. }
+            | Up::Remember { .. } => {}
         }
     }
 
@@ -117,6 +122,7 @@ impl Company {
             native_id: None,
             accepted: SystemTime::now(),
             hops: Envelope::FULL_HOPS,
+            native: None,
             body: Body::Text(Text { plain: line.into(), ..Text::default() }),
         };
         self.sent.insert(delivery, to);

@@ -156,6 +156,7 @@ fn envelope(number: u64) -> Envelope {
         native_id: None,
         accepted: SystemTime::UNIX_EPOCH,
         hops: Envelope::FULL_HOPS,
+        native: None,
         body: Body::Text(Text::default()),
     }
 }
