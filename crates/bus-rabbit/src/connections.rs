@@ -102,7 +102,12 @@ impl Connections {
     /// A new channel.
     pub(crate) async fn channel(&self) -> Result<ReadingChannel, BusError> {
         let mut open = self.open.lock().await;
+        let before = open.len();
         open.retain(|open| open.connection.status().connected());
+        if open.len() < before {
+            // The node may be there and mute: another is asked first.
+            self.next.fetch_add(1, Relaxed);
+        }
         if let Some(usable) = open.iter().find(|open| Arc::strong_count(&open.channels) <= CHANNELS)
             && let Ok(channel) = usable.connection.create_channel().await
         {

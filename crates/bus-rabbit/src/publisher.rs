@@ -148,6 +148,9 @@ struct Publisher {
     confirms: FuturesUnordered<Pin<Box<dyn Future<Output = Confirmed> + Send>>>,
     /// The number of the next record. It begins at random: another run's records are never mistaken for this one's.
     next: u64,
+    /// Which node is tried next. Never the one that a connection has just broken with, if there are others: it may be there and mute, as one
+    /// is that was cut off from its cluster, and each attempt with it costs seconds.
+    node: usize,
     /// Attempts to connect since the last success.
     attempts: u32,
     /// When something was confirmed last, or the first record was sent.
@@ -164,6 +167,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut inbox: mpsc::Receiver<Command>,
         records: VecDeque::new(),
         confirms: FuturesUnordered::new(),
         next,
+        node: 0,
         attempts: 0,
         progress: Instant::now(),
     };
@@ -218,7 +222,7 @@ async fn event(link: &mut Option<Link>) -> Option<Event> {
 impl Publisher {
     /// Connects to the next node, after a pause.
     fn connecting(&self, pause: Duration) -> Connecting {
-        let server = self.shared.servers[self.attempts as usize % self.shared.servers.len()].clone();
+        let server = self.shared.servers[self.node % self.shared.servers.len()].clone();
         Box::pin(async move {
             tokio::time::sleep(pause).await;
             let said = |error: lapin::Error| format!("{}: {error}", server.name);
@@ -252,6 +256,7 @@ impl Publisher {
                 }
             }
             Err(why) => {
+                self.node += 1;
                 self.attempts += 1;
                 if self.attempts == 1 || self.attempts.is_multiple_of(20) {
                     tracing::warn!(why, attempts = self.attempts, "RabbitMQ cannot be reached");
@@ -262,7 +267,9 @@ impl Publisher {
     }
 
     fn disconnected(&mut self, why: &str) {
-        self.link = None;
+        if self.link.take().is_some() {
+            self.node += 1;
+        }
         self.confirms.clear();
         let until = Instant::now() + PATIENCE_AFTER_BREAK;
         for record in &mut self.records {
