@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use interchange_adapter::{Adapter, Build, Input, Now, Output, Platform};
 use interchange_model::{
-    Body, DeliveryId, Down, Envelope, Health, LinkId, MessageId, Outcome, Refusal, Settings, SettingsError, Text, TextKind,
-    Token, Up,
+    Body, DeliveryId, DevicePresence, Down, Envelope, Health, LinkId, MessageId, Outcome, Presence, PresenceState, Refusal,
+    Settings, SettingsError, Text, TextKind, Token, Up, Wants, Watch,
 };
 use serde::Deserialize;
 
@@ -64,6 +64,12 @@ impl Adapter for Echo {
                     settle(link, delivery, result.map_or_else(Outcome::Refused, |()| Outcome::Delivered), out);
                 }
             }
+            // Whoever may see it sees the Echo user here, always.
+            Input::Broker(Down::Told { link, envelope }) if envelope.body == Body::Watch(Watch::Fetch) && is_echo(&envelope) => {
+                let here = Presence::of(DevicePresence::new(None, PresenceState::Available));
+                let envelope = self.turned_round(now, &link, &envelope, Body::Presence(here));
+                out.push(Output::Broker(Up::Tell { link, envelope: Arc::new(envelope) }));
+            }
             _ => {}
         }
     }
@@ -76,29 +82,29 @@ impl Adapter for Echo {
 impl Echo {
     /// The answer to an envelope; `None` where none is due.
     fn answer(&mut self, now: Now, link: &LinkId, envelope: &Envelope) -> Result<Option<Envelope>, Refusal> {
-        let text = match &envelope.body {
-            Body::Failure(_) | Body::Receipt(_) => return Ok(None),
-            Body::Text(_) if envelope.to.user_key() != USER => return Err(Refusal::NoSuchUser),
+        let body = match &envelope.body {
+            Body::Text(_) | Body::Watch(_) if !is_echo(envelope) => return Err(Refusal::NoSuchUser),
             Body::Text(Text { kind: TextKind::Headline, .. }) => return Ok(None),
-            Body::Text(text) => text,
-            _ => return Err(Refusal::Unsupported),
+            // Nobody has read it, and nobody reads the answer's receipt.
+            Body::Text(text) => Body::Text(Text { written: None, wants: Wants::default(), ..text.clone() }),
+            Body::Watch(Watch::Ask) => Body::Watch(Watch::Allow),
+            _ => return Ok(None),
         };
         // An answer has one hop less than the question, so two machines that answer each other come to an end.
         let hops = envelope.hops.checked_sub(1).ok_or(Refusal::Loop)?;
-        self.answers += 1;
-        Ok(Some(Envelope {
-            id: MessageId::new(now.wall, u128::from(self.seed) << 64 | u128::from(self.answers)),
-            origin: link.clone(),
-            from: envelope.to.clone(),
-            from_device: None,
-            to: envelope.from.clone(),
-            to_device: envelope.from_device.clone(),
-            native_id: None,
-            accepted: now.wall,
-            hops,
-            body: Body::Text(Text { written: None, ..text.clone() }),
-        }))
+        Ok(Some(Envelope { hops, ..self.turned_round(now, link, envelope, body) }))
     }
+
+    /// An envelope from the Echo user to whoever wrote to it.
+    fn turned_round(&mut self, now: Now, link: &LinkId, envelope: &Envelope, body: Body) -> Envelope {
+        self.answers += 1;
+        let id = MessageId::new(now.wall, u128::from(self.seed) << 64 | u128::from(self.answers));
+        Envelope { origin: link.clone(), from_device: None, ..envelope.answer(id, body, now.wall) }
+    }
+}
+
+fn is_echo(envelope: &Envelope) -> bool {
+    envelope.to.user_key() == USER
 }
 
 fn settle(link: LinkId, delivery: DeliveryId, outcome: Outcome, out: &mut Vec<Output>) {
@@ -162,6 +168,23 @@ mod tests {
     fn another_user_of_the_hub_is_unknown() {
         let out = deliver(&mut *echo(), question("root@hub.example"));
         assert!(matches!(&out[..], [Output::Broker(Up::Settle { outcome: Outcome::Refused(Refusal::NoSuchUser), .. })]));
+    }
+
+    #[test]
+    fn whoever_asks_may_see_it_and_sees_it_here() {
+        let mut adapter = echo();
+        let ask = |watch| Arc::new(Envelope { body: Body::Watch(watch), ..(*question("echo@hub.example")).clone() });
+        let out = deliver(&mut *adapter, ask(Watch::Ask));
+        let [Output::Broker(Up::Submit { envelope, .. })] = &out[..] else { panic!("{out:?}") };
+        assert_eq!(envelope.body, Body::Watch(Watch::Allow));
+        let mut out = Vec::new();
+        let told = Down::Told { link: "echo".into(), envelope: ask(Watch::Fetch) };
+        adapter.handle(Now::read(), Input::Broker(told), &mut out);
+        let [Output::Broker(Up::Tell { envelope, .. })] = &out[..] else { panic!("{out:?}") };
+        assert!(matches!(&envelope.body, Body::Presence(presence) if presence.state() == PresenceState::Available));
+        assert_eq!(envelope.to, Address::parse("alice@acme.example").unwrap());
+        let out = deliver(&mut *adapter, ask(Watch::Stop));
+        assert!(matches!(&out[..], [Output::Broker(Up::Settle { outcome: Outcome::Delivered, .. })]));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::time::Duration;
 
 use interchange_model::{Body, Envelope};
@@ -49,16 +49,39 @@ impl<W> Duplicates<W> {
 
     /// The fingerprint of an envelope that can be repeated.
     pub(crate) fn fingerprint(&self, envelope: &Envelope) -> Option<Fingerprint> {
-        let Body::Text(text) = &envelope.body else { return None };
-        let id = envelope.native_id.as_deref()?;
-        let same = (
-            envelope.origin.as_str(),
-            (&envelope.from, envelope.from_device.as_ref().map(|device| device.as_str())),
-            (&envelope.to, envelope.to_device.as_ref().map(|device| device.as_str())),
-            id,
-            (text.plain.as_str(), text.subject.as_ref().map(|subject| subject.as_str())),
-        );
-        Some(Fingerprint(self.keys.0.hash_one(same), self.keys.1.hash_one(same)))
+        let print = |same: &dyn Fn(&mut dyn Hasher)| {
+            let [mut first, mut second] = [self.keys.0.build_hasher(), self.keys.1.build_hasher()];
+            same(&mut first);
+            same(&mut second);
+            Fingerprint(first.finish(), second.finish())
+        };
+        match &envelope.body {
+            Body::Text(text) => {
+                let id = envelope.native_id.as_deref()?;
+                let same = (
+                    envelope.origin.as_str(),
+                    (&envelope.from, envelope.from_device.as_ref().map(|device| device.as_str())),
+                    (&envelope.to, envelope.to_device.as_ref().map(|device| device.as_str())),
+                    id,
+                    (text.plain.as_str(), text.subject.as_ref().map(|subject| subject.as_str())),
+                    envelope.native.as_ref().map(|native| &*native.payload),
+                );
+                Some(print(&|mut hasher| same.hash(&mut hasher)))
+            }
+            // Whichever of the recipient's devices it comes from: the sender is told once.
+            Body::Receipt(receipt) => {
+                let same = (
+                    envelope.origin.as_str(),
+                    &envelope.from,
+                    &envelope.to,
+                    receipt.of,
+                    receipt.native_id.as_deref(),
+                    receipt.what,
+                );
+                Some(print(&|mut hasher| same.hash(&mut hasher)))
+            }
+            _ => None,
+        }
     }
 
     /// What is known of it; `None`: it is new, and from now on under way.
@@ -101,7 +124,7 @@ impl<W> Duplicates<W> {
 mod tests {
     use std::time::SystemTime;
 
-    use interchange_model::{Address, MessageId, Text};
+    use interchange_model::{Address, Device, MessageId, Receipt, ReceiptKind, Text};
 
     use super::*;
 
@@ -133,6 +156,22 @@ mod tests {
         assert_ne!(of(&first), of(&Envelope { origin: "initech".into(), ..first.clone() }));
         assert_ne!(of(&first), of(&Envelope { to: Address::parse("carol@globex.example").unwrap(), ..first.clone() }));
         assert_eq!(of(&Envelope { native_id: None, ..first.clone() }), None);
+    }
+
+    #[test]
+    fn case_38_a_receipt_of_another_device_is_a_repeat() {
+        let duplicates = Duplicates::<()>::new();
+        let receipt = |device: &str, id: &str, what: ReceiptKind| Envelope {
+            native_id: None,
+            from_device: Device::new(device),
+            body: Body::Receipt(Receipt { of: None, native_id: Some(id.into()), what }),
+            ..envelope("1", "")
+        };
+        let of = |envelope: &Envelope| duplicates.fingerprint(envelope).unwrap();
+        let first = of(&receipt("phone", "m1", ReceiptKind::Delivered));
+        assert_eq!(first, of(&receipt("laptop", "m1", ReceiptKind::Delivered)));
+        assert_ne!(first, of(&receipt("phone", "m2", ReceiptKind::Delivered)));
+        assert_ne!(first, of(&receipt("phone", "m1", ReceiptKind::Displayed)));
     }
 
     #[test]

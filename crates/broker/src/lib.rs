@@ -2,7 +2,7 @@
 //!
 //! Adapters say [`Up`], the broker says [`Down`], through bounded channels; between the two lies the bus. One task takes
 //! in what all platforms say (`submit.rs`): it routes submissions against the present registry, drops repeats (`duplicates.rs`), publishes the
-//! rest in batches, and answers when they are durable. One task for each link (`deliver/`) reads that link's queue while the link is up and hands
+//! rest in batches, and answers when they are durable. What is not stored, presence and typing, it passes on at once or lets be (`watches/`). One task for each link (`deliver/`) reads that link's queue while the link is up and hands
 //! over as many envelopes as may be in flight. What a peer refuses for now is tried again; what it refuses
 //! for good, or is too old, goes back to its sender as a failure
 //! (`bounce.rs`), published before the refused envelope is settled. Every stage leaves a trace (`trace.rs`).
@@ -18,7 +18,9 @@ mod deliver;
 mod duplicates;
 mod step;
 mod submit;
+mod told;
 mod trace;
+mod watches;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -26,7 +28,7 @@ use std::time::Duration;
 
 use interchange_bus::Bus;
 use interchange_model::{Down, Health, LinkId, PlatformName, Up};
-use interchange_registry::Registry;
+use interchange_registry::{Registry, Store, WatchRow};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -37,6 +39,31 @@ pub const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 /// The ways to the platforms.
 pub(crate) type Platforms = Arc<HashMap<PlatformName, mpsc::Sender<Down>>>;
+
+/// What the broker keeps over a restart, beside the messages on the bus.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// Where changes are written.
+    pub store: Store,
+    /// The watches that were in it when the hub started.
+    pub watches: Vec<WatchRow>,
+}
+
+impl Kept {
+    /// What a store holds.
+    ///
+    /// # Errors
+    /// As [`Store::watches`].
+    pub async fn load(store: Store) -> Result<Self, interchange_registry::StoreError> {
+        Ok(Self { watches: store.watches().await?, store })
+    }
+
+    /// Nothing, and nothing is kept: for tests.
+    #[must_use]
+    pub fn volatile() -> Self {
+        Self { store: Store::volatile(), watches: Vec::new() }
+    }
+}
 
 /// A running broker. Dropping it ends it at once: what is in flight is handed over again after the next start.
 #[derive(Debug)]
@@ -58,10 +85,11 @@ impl Broker {
         platforms: HashMap<PlatformName, mpsc::Sender<Down>>,
         up: mpsc::Receiver<Up>,
         trace: Trace,
+        kept: Kept,
     ) -> Self {
         let (stop, stopping) = watch::channel(false);
         let (health_sender, health) = watch::channel(BTreeMap::new());
-        let intake = submit::Intake::new(bus, registry, Arc::new(platforms), trace, health_sender);
+        let intake = submit::Intake::new(bus, registry, Arc::new(platforms), trace, health_sender, kept);
         Self { task: tokio::spawn(intake.run(up, stopping)), stop, health }
     }
 

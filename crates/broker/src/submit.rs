@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use interchange_bus::{Bus, Transient, Unpublished};
-use interchange_model::{Down, Envelope, Health, Link, LinkId, Pace, PlatformName, QueueId, Refusal, Token, Up};
-use interchange_registry::Registry;
+use interchange_model::{Body, Down, Envelope, Health, Link, LinkId, Pace, PlatformName, QueueId, Refusal, Token, Up};
+use interchange_registry::{Change, Registry, Store};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -15,8 +15,10 @@ use tracing::Instrument;
 use crate::deliver::{Delivery, Surroundings, WORDS, Word};
 use crate::duplicates::{Duplicates, Fingerprint, Known};
 use crate::step::step;
+use crate::told;
 use crate::trace::{Stage, Trace};
-use crate::{Platforms, STOP_LIMIT};
+use crate::watches::{Action, Decision, Moment, Watches};
+use crate::{Kept, Platforms, STOP_LIMIT};
 
 /// Submissions of one batch.
 const BATCH: usize = 256;
@@ -41,6 +43,8 @@ pub(crate) struct Intake<B: Bus> {
     /// Routed, and not yet on their way to the store.
     waiting: VecDeque<Submission>,
     duplicates: Duplicates<Submission>,
+    store: Store,
+    watches: Watches,
 }
 
 /// A link with a task.
@@ -52,8 +56,8 @@ struct Running {
 
 /// A submission that is allowed.
 struct Submission {
-    token: Token,
-    answer: mpsc::Sender<Down>,
+    /// Who waits for the answer, and under which token; `None`: the broker itself has made it.
+    answer: Option<(Token, mpsc::Sender<Down>)>,
     envelope: Arc<Envelope>,
     /// The link it leaves over.
     out: LinkId,
@@ -68,6 +72,7 @@ impl<B: Bus> Intake<B> {
         platforms: Platforms,
         trace: Trace,
         health: watch::Sender<BTreeMap<LinkId, Health>>,
+        kept: Kept,
     ) -> Self {
         let snapshot = registry.borrow_and_update().clone();
         Self {
@@ -82,6 +87,8 @@ impl<B: Bus> Intake<B> {
             answers: HashMap::new(),
             waiting: VecDeque::new(),
             duplicates: Duplicates::new(),
+            store: kept.store,
+            watches: Watches::new(kept.watches),
         }
     }
 
@@ -96,8 +103,9 @@ impl<B: Bus> Intake<B> {
         loop {
             if publishing.is_none() && !self.waiting.is_empty() {
                 let batch = self.waiting.drain(..self.waiting.len().min(BATCH)).collect();
-                publishing = Some(Box::pin(publish(self.bus.clone(), batch)));
+                publishing = Some(Box::pin(publish(self.bus.clone(), self.store.clone(), batch)));
             }
+            let wake = self.watches.deadline();
             if until.is_some() && self.tasks.is_empty() && publishing.is_none() {
                 break;
             }
@@ -139,6 +147,11 @@ impl<B: Bus> Intake<B> {
                         self.take(word).await;
                     }
                 }
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() && until.is_none() => {
+                    let now = self.moment();
+                    self.watches.wake(now, &self.snapshot);
+                    self.act().await;
+                }
                 () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {
                     tracing::warn!(links = self.tasks.len(), "some links did not settle what is in flight; it is handed over again after the start");
                     self.tasks.abort_all();
@@ -156,7 +169,7 @@ impl<B: Bus> Intake<B> {
         }
         while !self.waiting.is_empty() {
             let batch = self.waiting.drain(..self.waiting.len().min(BATCH)).collect();
-            let (batch, result) = publish(self.bus.clone(), batch).await;
+            let (batch, result) = publish(self.bus.clone(), self.store.clone(), batch).await;
             self.answer(batch, &result).await;
         }
         self.tasks.shutdown().await;
@@ -187,6 +200,8 @@ impl<B: Bus> Intake<B> {
                 health.entry(link.clone()).or_insert(Health::Connecting);
             }
         });
+        let now = self.moment();
+        self.watches.links(now, &snapshot);
         for (platform, down) in self.platforms.iter() {
             let word = Down::Links { links: snapshot.links(platform), hosted: snapshot.hosted() };
             if down.send(word).await.is_err() {
@@ -223,9 +238,16 @@ impl<B: Bus> Intake<B> {
                 };
                 step!("received");
                 match self.submit(&link, &envelope) {
-                    Ok(out) => {
+                    Ok(Some(out)) => {
                         let fingerprint = self.duplicates.fingerprint(&envelope);
-                        self.accept(Submission { token, answer, envelope, out, fingerprint }).await;
+                        self.accept(Submission { answer: Some((token, answer)), envelope, out, fingerprint }).await;
+                        self.act().await;
+                    }
+                    // It is done, and goes no further.
+                    Ok(None) => {
+                        self.trace.record(Stage::Duplicate, &envelope, None);
+                        let _ = answer.send(Down::Submitted { token, result: Ok(()) }).await;
+                        self.act().await;
                     }
                     Err(why) => {
                         self.trace.record(Stage::Refused(why), &envelope, None);
@@ -239,9 +261,34 @@ impl<B: Bus> Intake<B> {
                     let up = health.is_up();
                     self.note_health(&link, health);
                     self.tell(&link, Word::Health { up }).await;
+                    let now = self.moment();
+                    self.watches.health(now, &self.snapshot, &link, up);
+                    self.act().await;
                 }
             }
-            Up::Relay { link, payload } => self.bus.tell(Transient { link, key: None, payload }),
+            Up::Tell { link, envelope } => {
+                if envelope.body.is_durable() || envelope.origin != link {
+                    return;
+                }
+                let Ok(out) = self.snapshot.route(&link, &envelope).map(|out| out.id.clone()) else { return };
+                let now = self.moment();
+                self.watches.tell(now, &self.snapshot, &out, &envelope);
+                self.act().await;
+            }
+            Up::Recall { link } => {
+                let entries = match self.store.remembered(&link).await {
+                    Ok(entries) => entries,
+                    Err(error) => {
+                        tracing::error!(%link, %error, "what was remembered for the link cannot be read; it is begun anew");
+                        Vec::new()
+                    }
+                };
+                if let Some(answer) = self.answers.get(&link) {
+                    let _ = answer.send(Down::Remembered { link, entries }).await;
+                }
+            }
+            Up::Remember { link, key, value } => self.store.write(Change::Remembered { link, name: key, value }),
+            Up::Relay { link, payload } => self.bus.tell(told::relay(link, &payload)),
             Up::Refused { link, from, to, why } => self.trace.refused_by_adapter(link, from, to, why),
         }
     }
@@ -256,22 +303,67 @@ impl<B: Bus> Intake<B> {
         }
     }
 
-    /// What another hub of the same bus says to a link's adapter. Best effort: a platform that does not keep up misses it.
-    fn relay(&self, word: Transient) {
-        let platform = self.snapshot.link(&word.link).and_then(|link| self.platforms.get(&link.platform));
-        if let Some(down) = platform {
-            let _ = down.try_send(Down::Relayed { link: word.link, payload: word.payload });
+    fn moment(&self) -> Moment {
+        Moment { instant: Instant::now(), wall: self.trace.clock().now() }
+    }
+
+    /// Does what has come of a word about presence.
+    async fn act(&mut self) {
+        for change in self.watches.changes.drain(..) {
+            self.store.write(change);
+        }
+        for action in std::mem::take(&mut self.watches.actions) {
+            match action {
+                Action::Publish(out, envelope) => {
+                    let submission = Submission { answer: None, envelope: Arc::new(envelope), out, fingerprint: None };
+                    self.waiting.push_back(submission);
+                }
+                Action::Tell(link, envelope) => self.pass_on(link, envelope),
+            }
         }
     }
 
-    /// Which link a submission leaves over.
-    fn submit(&self, via: &LinkId, envelope: &Envelope) -> Result<LinkId, Refusal> {
+    /// Tells a link's peer, by this hub if the link is up here, else by whichever of the others has it. What cannot be told is let be.
+    fn pass_on(&self, link: LinkId, envelope: Envelope) {
+        let up = self.health.borrow().get(&link).is_some_and(Health::is_up);
+        match self.answers.get(&link) {
+            Some(down) if up => drop(down.try_send(Down::Told { link, envelope: Arc::new(envelope) })),
+            _ => drop(told::envelope(link, &envelope).map(|word| self.bus.tell(word))),
+        }
+    }
+
+    /// What another hub of the same bus says to a link's adapter. Best effort: a platform that does not keep up misses it.
+    fn relay(&self, word: Transient) {
+        let platform = self.snapshot.link(&word.link).and_then(|link| self.platforms.get(&link.platform));
+        if let Some(down) = platform
+            && let Some(word) = told::read(word)
+        {
+            let _ = down.try_send(word);
+        }
+    }
+
+    /// Which link a submission leaves over; `None`: it needs go no further.
+    fn submit(&mut self, via: &LinkId, envelope: &Envelope) -> Result<Option<LinkId>, Refusal> {
         let _span = tracing::debug_span!("submit", id = %envelope.id).entered();
         if envelope.origin != *via {
             return Err(Refusal::NotYours);
         }
         let _span = tracing::debug_span!("route", id = %envelope.id).entered();
-        self.snapshot.route(via, envelope).map(|link| link.id.clone())
+        let out = self.snapshot.route(via, envelope)?.id.clone();
+        match envelope.body {
+            Body::Watch(watch) => {
+                let now = self.moment();
+                match self.watches.submit(now, &self.snapshot, envelope, watch) {
+                    Decision::Forward => {}
+                    Decision::Done => return Ok(None),
+                    Decision::Refuse(why) => return Err(why),
+                }
+            }
+            Body::Text(_) => self.watches.said(&envelope.from, &envelope.to),
+            _ if !envelope.body.is_durable() => return Err(Refusal::Malformed),
+            _ => {}
+        }
+        Ok(Some(out))
     }
 
     /// Says a word to a link's task. A link that is gone needs none: its queue is closed.
@@ -319,12 +411,18 @@ impl<B: Bus> Intake<B> {
 /// Tells one submitter what became of a submission.
 async fn reply(trace: &Trace, stage: Stage, result: Result<(), Refusal>, submission: Submission) {
     trace.record(stage, &submission.envelope, Some(&submission.out));
-    // An error: the platform has ended, and nobody waits for the answer.
-    let _ = submission.answer.send(Down::Submitted { token: submission.token, result }).await;
+    if let Some((token, answer)) = submission.answer {
+        // An error: the platform has ended, and nobody waits for the answer.
+        let _ = answer.send(Down::Submitted { token, result }).await;
+    }
 }
 
 /// Stores a batch.
-async fn publish<B: Bus>(bus: Arc<B>, batch: Vec<Submission>) -> (Vec<Submission>, Result<(), Unpublished>) {
+async fn publish<B: Bus>(bus: Arc<B>, store: Store, batch: Vec<Submission>) -> (Vec<Submission>, Result<(), Unpublished>) {
+    // A watch that somebody is asked about must be known when the answer comes.
+    if batch.iter().any(|submission| matches!(submission.envelope.body, Body::Watch(_))) {
+        store.flush().await;
+    }
     let envelopes = batch.iter().map(|submission| (QueueId::Link(submission.out.clone()), submission.envelope.clone())).collect();
     let first = batch.first().map(|submission| tracing::field::display(submission.envelope.id));
     let span = tracing::debug_span!("publish", id = first, count = batch.len());

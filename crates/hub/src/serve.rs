@@ -6,10 +6,10 @@ use std::time::SystemTime;
 
 use anyhow::Context;
 use interchange_adapter::Build;
-use interchange_broker::{Broker, Trace, TraceEvent};
+use interchange_broker::{Broker, Kept, Trace, TraceEvent};
 use interchange_driver::{Bound, Driver, HubCertificate, Limits, Listener, Reach, Resolver, Roots, Setup, Tls};
 use interchange_model::{PlatformName, Settings};
-use interchange_registry::{Parts, Registry};
+use interchange_registry::{Parts, Registry, Store};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::bus::OpenBus;
@@ -24,6 +24,7 @@ pub struct Running {
     drivers: Vec<Driver>,
     broker: Broker,
     bus: OpenBus,
+    store: Store,
     /// Keeps the registry readable; it does not change while the hub runs, since it is read from the configuration.
     _registry: watch::Sender<Arc<Registry>>,
     trace: Trace,
@@ -74,6 +75,8 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     create_data_directory(config)?;
     let secret = secret::load_or_create(&config.data_directory)?;
     let bus = OpenBus::open(config).await?;
+    let store = Store::open(&config.data_directory).await?;
+    let kept = Kept::load(store.clone()).await?;
     let resolver = match config.name_servers.as_slice() {
         [] => Resolver::system().context("the system's name servers are not known")?,
         servers => Resolver::with_name_servers(servers)?,
@@ -112,8 +115,8 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     }
     let (keep_registry, registry) = watch::channel(registry);
     let trace = Trace::new(secret);
-    let broker = bus.start_broker(registry, to_adapters, from_adapters, trace.clone());
-    Ok(Running { drivers, broker, bus, _registry: keep_registry, trace, bound })
+    let broker = bus.start_broker(registry, to_adapters, from_adapters, trace.clone(), kept);
+    Ok(Running { drivers, broker, bus, store, _registry: keep_registry, trace, bound })
 }
 
 fn build(
@@ -142,6 +145,7 @@ impl Running {
         for driver in &mut self.drivers {
             driver.stopped().await;
         }
+        self.store.close().await;
         if let Err(error) = self.bus.close().await {
             // Nothing is lost: what was accepted is on disk, and the next start reads it.
             tracing::warn!(%error, "the bus did not close in good order");

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::millis::optional_millis;
+use crate::millis::optional as optional_millis;
 use crate::{MessageId, Plain, Presence, Refusal, Watch};
 
 /// What an envelope says.

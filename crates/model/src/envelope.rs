@@ -6,8 +6,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::millis::millis;
-use crate::{Address, Body, Device, Failure, LinkId, MessageId, PlatformName, Refusal, TextKind};
+use crate::{Address, Body, Device, Failure, LinkId, MessageId, PlatformName, Refusal, TextKind, millis};
 
 /// One event on its way: who, to whom, what. The same type whatever platform it came from or goes to.
 ///

@@ -18,9 +18,7 @@ mod text;
 mod words;
 
 pub use address::{Address, AddressError, Device};
-pub use body::{
-    Body, Failure, Kind, Receipt, ReceiptKind, Relation, SharedFile, Text, TextKind, Typing, TypingState, Wants,
-};
+pub use body::{Body, Failure, Kind, Receipt, ReceiptKind, Relation, SharedFile, Text, TextKind, Typing, TypingState, Wants};
 pub use domain::{Domain, DomainError};
 pub use envelope::{Envelope, Native};
 pub use id::{DeliveryId, LinkId, MemberId, MessageId, MessageIdError, PlatformName, Token};

@@ -4,8 +4,8 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::millis::optional_millis;
-use crate::{Device, Plain};
+use crate::millis::optional as optional_millis;
+use crate::{Device, Native, Plain};
 
 /// Who may see whose presence. The *watcher* sees, the *presentity* is seen (RFC 2778). What is allowed one way says nothing of the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -71,6 +71,9 @@ pub struct DevicePresence {
     /// Since when nobody has touched it (XEP-0319).
     #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_millis")]
     pub idle_since: Option<SystemTime>,
+    /// The same in the words of its platform. From an adapter to the broker it may stand in the envelope instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub native: Option<Native>,
 }
 
 /// How one can be reached, in the order in which the state of one device stands for the person: the first wins.
@@ -151,7 +154,7 @@ impl DevicePresence {
     /// A device of which only the state is known.
     #[must_use]
     pub const fn new(device: Option<Device>, state: PresenceState) -> Self {
-        Self { device, state, note: None, priority: None, idle_since: None }
+        Self { device, state, note: None, priority: None, idle_since: None, native: None }
     }
 }
 

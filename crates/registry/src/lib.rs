@@ -3,13 +3,18 @@
 //! A [`Registry`] is built whole from plain data, checked, and never changed: whoever holds one decides by the same
 //! rules from beginning to end of what it is doing, without a lock. A change is a new one. Where the data comes from, and
 //! how readers learn of a new snapshot, is not known here.
+//!
+//! Beside it the [`Store`]: what must outlive a restart of the hub and is no message (watches, and what adapters remember).
 
 mod route;
+mod store;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use interchange_model::{Domain, Link, LinkId, MemberId, PlatformName};
+
+pub use store::{Change, Store, StoreError, WatchRow, WatchState};
 
 /// Who may write to whom when nothing else is agreed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -187,6 +192,12 @@ impl Registry {
     #[must_use]
     pub fn links(&self, platform: &PlatformName) -> Arc<[Link]> {
         self.by_platform.get(platform).cloned().unwrap_or_default()
+    }
+
+    /// The link that serves a domain.
+    #[must_use]
+    pub fn link_of(&self, domain: &Domain) -> Option<&Link> {
+        self.by_domain.get(domain).map(|index| &self.links[*index])
     }
 
     /// Every domain that the hub stands for, on all platforms.

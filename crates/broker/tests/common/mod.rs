@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use interchange_broker::{Broker, Trace};
+use interchange_broker::{Broker, Kept, Trace};
 use interchange_bus::Bus;
 use interchange_model::{
     Address, Body, DeliveryId, Domain, Down, Envelope, Health, Link, LinkId, MessageId, Outcome, Pace, PlatformName, QueueId,
@@ -68,7 +68,7 @@ impl World {
         let (right, right_down) = mpsc::channel(capacity);
         let platforms = [(PlatformName::from_static("left"), left), (PlatformName::from_static("right"), right)].into();
         let trace = Trace::new([7; 32]);
-        let broker = Broker::start(bus.clone(), snapshots, platforms, inbox, trace.clone());
+        let broker = Broker::start(bus.clone(), snapshots, platforms, inbox, trace.clone(), Kept::volatile());
         let mut world = Self {
             bus,
             broker: Some(broker),
