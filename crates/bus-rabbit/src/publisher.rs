@@ -34,7 +34,8 @@ pub const PATIENCE_UNDER_WAY: Duration = Duration::from_secs(10);
 pub const PATIENCE_AFTER_BREAK: Duration = Duration::from_secs(5);
 
 /// How long nothing at all is confirmed, while something is under way, before the connection is given up and what is under way is published
-/// again on another. RabbitMQ 3.10 that has just started forgets what it is given for a queue that has no leader yet, and says nothing.
+/// again on another. RabbitMQ 3.10 that has just started forgets what it is given for a queue that has no leader yet, and says nothing. Each time
+/// twice as long, up to four times: a queue whose leader is lost needs some six seconds to find another, by whichever node it is asked for.
 const STALLED_AFTER: Duration = Duration::from_secs(2);
 
 /// Records that may be under way at once; then publishers wait.
@@ -153,6 +154,8 @@ struct Publisher {
     node: usize,
     /// Attempts to connect since the last success.
     attempts: u32,
+    /// Connections in a row that have confirmed nothing.
+    stalls: u32,
     /// When something was confirmed last, or the first record was sent.
     progress: Instant,
 }
@@ -168,6 +171,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut inbox: mpsc::Receiver<Command>,
         confirms: FuturesUnordered::new(),
         next,
         node: 0,
+        stalls: 0,
         attempts: 0,
         progress: Instant::now(),
     };
@@ -352,6 +356,7 @@ impl Publisher {
             return;
         }
         self.progress = Instant::now();
+        self.stalls = 0;
         let answer = match result {
             Ok(Confirmation::Ack(None) | Confirmation::NotRequested) => Ok(()),
             Ok(Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_))) => {
@@ -388,7 +393,7 @@ impl Publisher {
     /// When the connection is given up, if nothing is confirmed until then.
     fn stalled_at(&self) -> Option<Instant> {
         let waiting = self.link.is_some() && !self.confirms.is_empty() && *self.condition.borrow() == Condition::Connected;
-        waiting.then(|| self.progress + STALLED_AFTER)
+        waiting.then(|| self.progress + STALLED_AFTER * (1 << self.stalls.min(2)))
     }
 
     /// Why a record is not taken now.
@@ -403,6 +408,7 @@ impl Publisher {
     fn give_up(&mut self) {
         let now = Instant::now();
         if self.stalled_at().is_some_and(|at| at <= now) {
+            self.stalls = self.stalls.saturating_add(1);
             self.disconnected("it confirms nothing");
         }
         let unavailable = self.unavailable();
