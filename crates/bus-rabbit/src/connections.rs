@@ -17,8 +17,9 @@ use crate::{OpenError, Options, locked, unavailable};
 /// without closing its connection has another reader within 10 s.
 const HEARTBEAT: u16 = 5;
 
-/// How long a node may take to answer a new connection.
+/// How long a node may take to answer a new connection: the only one that there is, and one of several.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+const ONE_OF_SEVERAL_ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
 /// Channels of one reading connection. RabbitMQ allows 2,047 unless it is told otherwise.
 const CHANNELS: usize = 1_000;
@@ -30,6 +31,7 @@ pub(crate) struct Server {
     authorities: Option<String>,
     /// Host, port and virtual host, for messages.
     pub(crate) name: String,
+    answers_within: Duration,
 }
 
 /// The nodes that the options name.
@@ -45,7 +47,8 @@ pub(crate) fn servers(options: &Options) -> Result<Vec<Server>, OpenError> {
             uri.authority.userinfo.password.clone_from(password);
         }
         let name = format!("{}:{}/{}", uri.authority.host, uri.authority.port, uri.vhost);
-        Ok(Server { uri, authorities: options.authorities.clone(), name })
+        let answers_within = if options.urls.len() > 1 { ONE_OF_SEVERAL_ANSWERS_WITHIN } else { ANSWERS_WITHIN };
+        Ok(Server { uri, authorities: options.authorities.clone(), name, answers_within })
     };
     options.urls.iter().enumerate().map(server).collect()
 }
@@ -62,7 +65,7 @@ impl Server {
         let tls = OwnedTLSConfig { identity: None, cert_chain: self.authorities.clone() };
         let runtime = lapin::runtime::default_runtime()?;
         let connecting = Connection::connect_uri_with_config(self.uri.clone(), properties, tls, runtime);
-        match timeout(ANSWERS_WITHIN, connecting).await {
+        match timeout(self.answers_within, connecting).await {
             Ok(result) => result,
             Err(_) => Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "the node does not answer").into()),
         }

@@ -3,6 +3,7 @@
 //! Records leave in the order in which they were given, and after a break are published again in that order. A record that was
 //! answered as not stored is never published again; one that was sent and not confirmed may have been stored all the same.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -140,6 +141,16 @@ struct Link {
     server: String,
 }
 
+/// What is known of a node. The greatest is tried first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Sign {
+    /// It could not be connected to, then; the longest ago is tried first.
+    Failed(Reverse<Instant>),
+    /// It last answered then.
+    Alive(Instant),
+    Untried,
+}
+
 struct Publisher {
     shared: Arc<Shared>,
     condition: watch::Sender<Condition>,
@@ -148,9 +159,11 @@ struct Publisher {
     confirms: FuturesUnordered<Pin<Box<dyn Future<Output = Confirmed> + Send>>>,
     /// The number of the next record. It begins at random: another run's records are never mistaken for this one's.
     next: u64,
-    /// Which node is tried next. Never the one that a connection has just broken with, if there are others: it may be there and mute, as one
-    /// is that was cut off from its cluster, and each attempt with it costs seconds.
+    /// The node that is connected, or tried next. Never the one that a connection has just broken with, if there are others: it may be there
+    /// and mute, as one is that was cut off from its cluster, and each attempt with it costs seconds.
     node: usize,
+    /// What is known of each node.
+    signs: Vec<Sign>,
     /// Attempts to connect since the last success.
     attempts: u32,
     /// When something was confirmed last, or the first record was sent.
@@ -160,6 +173,7 @@ struct Publisher {
 /// Runs until it is told to close, or nobody can tell it anything.
 pub(crate) async fn run(shared: Arc<Shared>, mut inbox: mpsc::Receiver<Command>, condition: watch::Sender<Condition>) {
     let next = u64::from(rand::random::<u32>()) << 31;
+    let signs = vec![Sign::Untried; shared.servers.len()];
     let mut publisher = Publisher {
         shared,
         condition,
@@ -168,6 +182,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut inbox: mpsc::Receiver<Command>,
         confirms: FuturesUnordered::new(),
         next,
         node: 0,
+        signs,
         attempts: 0,
         progress: Instant::now(),
     };
@@ -222,7 +237,7 @@ async fn event(link: &mut Option<Link>) -> Option<Event> {
 impl Publisher {
     /// Connects to the next node, after a pause.
     fn connecting(&self, pause: Duration) -> Connecting {
-        let server = self.shared.servers[self.node % self.shared.servers.len()].clone();
+        let server = self.shared.servers[self.node].clone();
         Box::pin(async move {
             tokio::time::sleep(pause).await;
             let said = |error: lapin::Error| format!("{}: {error}", server.name);
@@ -251,12 +266,14 @@ impl Publisher {
                 // Confirmations of the old connection will never come.
                 self.confirms.clear();
                 self.progress = Instant::now();
+                self.signs[self.node] = Sign::Alive(self.progress);
                 for index in 0..self.records.len() {
                     self.send(index).await;
                 }
             }
             Err(why) => {
-                self.node += 1;
+                self.signs[self.node] = Sign::Failed(Reverse(Instant::now()));
+                self.choose_another();
                 self.attempts += 1;
                 if self.attempts == 1 || self.attempts.is_multiple_of(20) {
                     tracing::warn!(why, attempts = self.attempts, "RabbitMQ cannot be reached");
@@ -266,9 +283,15 @@ impl Publisher {
         }
     }
 
+    /// The node that has last shown that it lives, of all others.
+    fn choose_another(&mut self) {
+        let others = (0..self.signs.len()).map(|step| (self.node + step) % self.signs.len()).skip(1);
+        self.node = others.rev().max_by_key(|node| self.signs[*node]).unwrap_or(self.node);
+    }
+
     fn disconnected(&mut self, why: &str) {
         if self.link.take().is_some() {
-            self.node += 1;
+            self.choose_another();
         }
         self.confirms.clear();
         let until = Instant::now() + PATIENCE_AFTER_BREAK;
@@ -352,6 +375,7 @@ impl Publisher {
             return;
         }
         self.progress = Instant::now();
+        self.signs[self.node] = Sign::Alive(self.progress);
         let answer = match result {
             Ok(Confirmation::Ack(None) | Confirmation::NotRequested) => Ok(()),
             Ok(Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_))) => {
