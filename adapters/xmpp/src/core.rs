@@ -3,6 +3,7 @@
 //! Incoming streams are kept apart from this, so that one of them can use all of it while it handles its input.
 
 mod deliveries;
+mod told;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use interchange_adapter::{CloseReason, ConnId, Now};
+use interchange_adapter::{CloseReason, ConnId, Now, References};
 use interchange_model::{
     Address, DeliveryId, Domain, Envelope, Health, LinkId, MessageId, Outcome, Refusal, SettingsError, Token, Up,
 };
@@ -62,6 +63,10 @@ pub(crate) struct Bounce<'a> {
     pub(crate) why: Refusal,
 }
 
+/// Between two questions on a stream by which presence is known, and how long its answer may take.
+const ATTENDED_PING: Duration = Duration::from_secs(12);
+const ATTENDED_ANSWER: Duration = Duration::from_secs(8);
+
 /// Shared state. See the module.
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -69,6 +74,10 @@ pub(crate) struct Core {
     pub(crate) directory: Directory,
     pub(crate) timers: Timers,
     pub(crate) keys: Keys,
+    /// Ids of messages that come from other platforms.
+    pub(crate) references: References,
+    /// In which language people of other platforms write.
+    languages: HashMap<Address, Arc<str>>,
     pub(crate) submissions: HashMap<Token, Submission>,
     /// Incoming connections that are not authenticated yet, by address.
     pub(crate) unproven: HashMap<IpAddr, u32>,
@@ -91,6 +100,8 @@ impl Core {
             directory: Directory::default(),
             timers: Timers::default(),
             keys: Keys::new(secret),
+            references: References::new(secret),
+            languages: HashMap::new(),
             submissions: HashMap::new(),
             unproven: HashMap::new(),
             outbound: HashMap::new(),
@@ -238,6 +249,11 @@ impl Core {
                 self.link_up(sink, &link);
                 self.set_pair_alarm(key);
             }
+            // Somebody's presence is known by this stream: whether the peer is still there is found out now.
+            _ if was_ready && pair.is_quiet() && !pair.probing && pair.is_attended(now.instant) => {
+                pair.probing = true;
+                self.pump(now, sink, key);
+            }
             // Nothing was lost, and the next message finds out whether the peer is still there.
             _ if was_ready && pair.is_quiet() && !pair.probing => self.set_pair_alarm(key),
             Failure::Closed => {
@@ -321,9 +337,13 @@ impl Core {
         }
         if let Stream::Ready { conn, .. } = pair.stream {
             if pair.ping_deadline().is_some_and(|deadline| deadline <= now.instant) {
+                let within =
+                    if pair.has_attention() { ATTENDED_ANSWER.min(self.settings.answer()) } else { self.settings.answer() };
                 let why = format!(
                     "{} did not answer a ping from {} within {} s: it takes our stanzas, and its way back to the hub does not work",
-                    key.partner, key.own, self.settings.answer_seconds
+                    key.partner,
+                    key.own,
+                    within.as_secs()
                 );
                 if let Some(mut stream) = self.outbound.remove(&conn) {
                     stream.shut(self, sink, CloseReason::TimedOut);
@@ -331,7 +351,8 @@ impl Core {
                 return self.failed(now, sink, key, conn, Failure::Away(why));
             }
             let pair = self.pairs.get_mut(key).expect("it was there a moment ago");
-            if pair.is_quiet() && now.instant.saturating_duration_since(pair.used) >= self.settings.idle() {
+            let attended = pair.is_attended(now.instant);
+            if pair.is_quiet() && !attended && now.instant.saturating_duration_since(pair.used) >= self.settings.idle() {
                 pair.stream = Stream::None;
                 if let Some(mut stream) = self.outbound.remove(&conn) {
                     stream.finish(now, self, sink);
@@ -352,7 +373,7 @@ impl Core {
         let Some(pair) = self.pairs.get_mut(key) else { return };
         let Stream::Ready { conn, .. } = pair.stream else { return };
         let since = now.instant.saturating_duration_since(pair.pinged_at().unwrap_or(pair.used).max(pair.used));
-        if pair.ping_deadline().is_none() && since >= self.settings.ping() {
+        if pair.ping_deadline().is_none() && since >= ping_after(pair, &self.settings) {
             self.ping(now, sink, key, conn);
         }
     }
@@ -363,8 +384,8 @@ impl Core {
             Stream::Ready { .. } => {
                 let idle = pair.used + self.settings.idle();
                 let keepalive = pair.sent + self.settings.keepalive();
-                let ping = pair.pinged_at().unwrap_or(pair.used).max(pair.used) + self.settings.ping();
-                let soonest = keepalive.min(ping).min(if pair.is_quiet() { idle } else { ping });
+                let ping = pair.pinged_at().unwrap_or(pair.used).max(pair.used) + ping_after(pair, &self.settings);
+                let soonest = keepalive.min(ping).min(if pair.is_quiet() && !pair.has_attention() { idle } else { ping });
                 Some(pair.ping_deadline().map_or(soonest, |deadline| deadline.min(keepalive)))
             }
             Stream::Opening(_) => None,
@@ -373,7 +394,7 @@ impl Core {
         if let Some(at) = at {
             return self.timers.set_by(&mut pair.alarm, || Sleeper::Pair(key.clone()), at);
         }
-        if pair.stream == Stream::None && pair.is_quiet() {
+        if pair.stream == Stream::None && pair.is_quiet() && !pair.probing {
             let link = pair.link.clone();
             self.timers.clear(&mut pair.alarm, || Sleeper::Pair(key.clone()));
             self.pairs.remove(key);
@@ -410,6 +431,12 @@ impl Core {
 /// Tells the broker what became of a delivery.
 fn settle(sink: &mut Sink<'_>, link: &LinkId, delivery: DeliveryId, outcome: Outcome) {
     sink.broker(Up::Settle { link: link.clone(), delivery, outcome });
+}
+
+/// After how long a stream is asked for an answer though nothing was delivered. One by which presence is known sooner: a server that is
+/// gone must be noticed before its people are believed to be here for long.
+fn ping_after(pair: &Pair, settings: &PlatformSettings) -> Duration {
+    if pair.has_attention() { settings.ping().min(ATTENDED_PING) } else { settings.ping() }
 }
 
 /// Bytes that `write` appends.

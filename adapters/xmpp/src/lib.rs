@@ -1,7 +1,7 @@
-//! The XMPP server-to-server adapter: one-to-one messages between the hub's many domains and its members' servers.
+//! The XMPP server-to-server adapter: one-to-one messages and presence between the hub's many domains and its members' servers.
 //!
 //! Streams both ways with STARTTLS or direct TLS, SASL EXTERNAL, dialback, acknowledgement of what comes in
-//! (XEP-0198), pings that show what went out to have arrived. Left out: presence, rooms, file transfer,
+//! (XEP-0198), pings that show what went out to have arrived; presence, typing and receipts. Left out: rooms, file transfer,
 //! bidirectional streams (XEP-0288), components (XEP-0114), client connections.
 //!
 //! Reading order: [`codec`] (bytes and elements), `stream` (what may come when), `core` (links, pairs, deliveries),
@@ -181,7 +181,9 @@ impl Xmpp {
             Down::Deliver { link, delivery, envelope } => self.core.deliver(now, sink, &link, delivery, envelope),
             // A stream says nothing about a message beyond having taken it.
             Down::Delivered { .. } => {}
-            Down::Told { .. } | Down::Remembered { .. } => {}
+            Down::Told { link, envelope } => self.core.told(now, &mut *sink, &link, envelope),
+            // It keeps nothing.
+            Down::Remembered { .. } => {}
             Down::Relayed { link, payload } => {
                 if let Some((key, id)) = relay::read(&payload)
                     && self.core.directory.owner(&key.partner).is_some_and(|owner| owner.id == link)

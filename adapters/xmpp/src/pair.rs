@@ -12,12 +12,15 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use interchange_adapter::ConnId;
-use interchange_model::{Address, DeliveryId, Domain, Envelope, LinkId, Refusal};
+use interchange_model::{Address, Body, DeliveryId, Device, Domain, Envelope, LinkId, Presence, Refusal};
 
 use crate::timers::Alarm;
 
 /// Answers and errors that may wait for a stream of one pair; more are dropped, the peer's question is then lost as on any network.
 const MAX_REPLIES: usize = 256;
+
+/// Presences and the like that may wait for a stream of one pair; of more the oldest are dropped.
+const MAX_TOLD: usize = 2_048;
 
 /// One of our domains and one of a peer's: the unit of an outgoing stream.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -62,6 +65,8 @@ pub(crate) enum Waiting {
     Delivery(Delivery),
     /// An answer or an error, as bytes; nobody asks what became of it.
     Reply(Bytes),
+    /// Presence or typing; nobody asks what became of it, and the newest takes the place of what was before it.
+    Told(Arc<Envelope>),
 }
 
 #[derive(Debug)]
@@ -105,6 +110,9 @@ pub(crate) struct Pair {
     ping: Option<Ping>,
     pinged_at: Option<Instant>,
     replies: usize,
+    told: usize,
+    /// Until then the peer's people are believed to be what it said of them.
+    attended: Option<Instant>,
 }
 
 impl Pair {
@@ -125,16 +133,50 @@ impl Pair {
             ping: None,
             pinged_at: None,
             replies: 0,
+            told: 0,
+            attended: None,
         }
+    }
+
+    /// The peer is looked after until then.
+    pub(crate) fn attend(&mut self, until: Instant) {
+        self.attended = Some(until);
+    }
+
+    /// Whether it is, or was until not long ago.
+    pub(crate) fn has_attention(&self) -> bool {
+        self.attended.is_some()
+    }
+
+    /// Whether the peer is looked after.
+    pub(crate) fn is_attended(&mut self, now: Instant) -> bool {
+        self.attended = self.attended.filter(|until| *until > now);
+        self.attended.is_some()
     }
 
     /// Adds to what waits; a reply too many is dropped.
     pub(crate) fn wait(&mut self, waiting: Waiting) {
-        if matches!(waiting, Waiting::Reply(_)) {
-            if self.replies >= MAX_REPLIES {
-                return;
+        match &waiting {
+            Waiting::Reply(_) => {
+                if self.replies >= MAX_REPLIES {
+                    return;
+                }
+                self.replies += 1;
             }
-            self.replies += 1;
+            Waiting::Told(envelope) => {
+                let same = |other: &&mut Waiting| matches!(other, Waiting::Told(other) if supersedes(envelope, other));
+                if let Some(Waiting::Told(older)) = self.waiting.iter_mut().find(same) {
+                    *older = Arc::new(merged(older, envelope));
+                    return;
+                }
+                if self.told >= MAX_TOLD {
+                    let oldest = self.waiting.iter().position(|waiting| matches!(waiting, Waiting::Told(_)));
+                    self.waiting.remove(oldest.unwrap_or_default());
+                    self.told -= 1;
+                }
+                self.told += 1;
+            }
+            Waiting::Delivery(_) => {}
         }
         self.waiting.push_back(waiting);
     }
@@ -142,8 +184,10 @@ impl Pair {
     /// Takes the next of what waits, if there is any.
     pub(crate) fn take_waiting(&mut self) -> Option<Waiting> {
         let waiting = self.waiting.pop_front()?;
-        if matches!(waiting, Waiting::Reply(_)) {
-            self.replies -= 1;
+        match waiting {
+            Waiting::Reply(_) => self.replies -= 1,
+            Waiting::Told(_) => self.told -= 1,
+            Waiting::Delivery(_) => {}
         }
         Some(waiting)
     }
@@ -212,12 +256,13 @@ impl Pair {
     pub(crate) fn take_all(&mut self) -> Vec<Delivery> {
         self.ping = None;
         self.replies = 0;
+        self.told = 0;
         self.ids.clear();
         self.first += self.under_way.len() as u64;
         let under_way = std::mem::take(&mut self.under_way).into_iter().flatten().map(|sent| sent.delivery);
         let waiting = std::mem::take(&mut self.waiting).into_iter().filter_map(|waiting| match waiting {
             Waiting::Delivery(delivery) => Some(delivery),
-            Waiting::Reply(_) => None,
+            Waiting::Reply(_) | Waiting::Told(_) => None,
         });
         under_way.chain(waiting).collect()
     }
@@ -232,4 +277,18 @@ impl Pair {
             self.ids.remove(id);
         }
     }
+}
+
+/// Whether one word takes the place of another that has not left.
+fn supersedes(new: &Envelope, old: &Envelope) -> bool {
+    new.body.kind() == old.body.kind() && new.from == old.from && new.to == old.to
+}
+
+/// The newer of two words; devices that the older would have said to be gone are gone still.
+fn merged(old: &Envelope, new: &Arc<Envelope>) -> Envelope {
+    let (Body::Presence(before), Body::Presence(after)) = (&old.body, &new.body) else { return (**new).clone() };
+    let here = |name: &Device| after.devices.iter().any(|device| device.device.as_ref() == Some(name));
+    let mut gone = after.gone.clone();
+    gone.extend(before.gone.iter().filter(|name| !here(name) && !after.gone.contains(name)).cloned());
+    Envelope { body: Body::Presence(Presence { gone, ..after.clone() }), ..(**new).clone() }
 }

@@ -14,6 +14,7 @@ mod connection;
 mod name;
 mod outage;
 mod pin;
+mod reference;
 mod timers;
 mod tls;
 
@@ -27,6 +28,7 @@ pub use connection::{CloseReason, ConnId, Target, Transport, Via};
 pub use name::dns_name_matches;
 pub use outage::Outage;
 pub use pin::Pin;
+pub use reference::References;
 pub use timers::{Alarm, Timers};
 pub use tls::{ChainFault, Identity, PeerCertificate, PeerName, TlsPeer, TlsRole};
 

@@ -2,6 +2,10 @@
 
 use std::borrow::Cow;
 
+use bytes::BytesMut;
+
+use super::write::{push_raw, push_text, push_value};
+
 /// The namespaces that this adapter knows. An element of any other is there, and is never what is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Namespace {
@@ -33,6 +37,34 @@ pub enum Namespace {
     Delay,
     /// `urn:xmpp:carbons:2` (XEP-0280)
     Carbons,
+    /// `urn:xmpp:forward:0` (XEP-0297)
+    Forward,
+    /// `urn:xmpp:sid:0` (XEP-0359)
+    StanzaId,
+    /// `urn:xmpp:mam:2` (XEP-0313)
+    Archive,
+    /// `http://jabber.org/protocol/chatstates` (XEP-0085)
+    ChatStates,
+    /// `urn:xmpp:receipts` (XEP-0184)
+    Receipts,
+    /// `urn:xmpp:chat-markers:0` (XEP-0333)
+    ChatMarkers,
+    /// `urn:xmpp:hints` (XEP-0334)
+    Hints,
+    /// `urn:xmpp:idle:1` (XEP-0319)
+    Idle,
+    /// `jabber:x:oob` (XEP-0066)
+    OutOfBand,
+    /// `urn:xmpp:message-correct:0` (XEP-0308)
+    Correct,
+    /// `urn:xmpp:reply:0` (XEP-0461)
+    Reply,
+    /// `urn:xmpp:reactions:0` (XEP-0444)
+    Reactions,
+    /// `urn:xmpp:message-retract:1`, and `:0` before it (XEP-0424)
+    Retract,
+    /// What says that the words are encrypted: `urn:xmpp:eme:0` (XEP-0380), OMEMO (XEP-0384), OpenPGP (XEP-0373, XEP-0027).
+    Encrypted,
     /// `http://www.w3.org/XML/1998/namespace`
     Xml,
     /// None at all.
@@ -60,6 +92,25 @@ impl Namespace {
             "http://jabber.org/protocol/disco#info" => Namespace::DiscoInfo,
             "urn:xmpp:delay" => Namespace::Delay,
             "urn:xmpp:carbons:2" => Namespace::Carbons,
+            "urn:xmpp:forward:0" => Namespace::Forward,
+            "urn:xmpp:sid:0" => Namespace::StanzaId,
+            "urn:xmpp:mam:2" => Namespace::Archive,
+            "http://jabber.org/protocol/chatstates" => Namespace::ChatStates,
+            "urn:xmpp:receipts" => Namespace::Receipts,
+            "urn:xmpp:chat-markers:0" => Namespace::ChatMarkers,
+            "urn:xmpp:hints" => Namespace::Hints,
+            "urn:xmpp:idle:1" => Namespace::Idle,
+            "jabber:x:oob" => Namespace::OutOfBand,
+            "urn:xmpp:message-correct:0" => Namespace::Correct,
+            "urn:xmpp:reply:0" => Namespace::Reply,
+            "urn:xmpp:reactions:0" => Namespace::Reactions,
+            "urn:xmpp:message-retract:1" | "urn:xmpp:message-retract:0" => Namespace::Retract,
+            "urn:xmpp:eme:0"
+            | "urn:xmpp:omemo:2"
+            | "urn:xmpp:omemo:1"
+            | "eu.siacs.conversations.axolotl"
+            | "urn:xmpp:openpgp:0"
+            | "jabber:x:encrypted" => Namespace::Encrypted,
             "http://www.w3.org/XML/1998/namespace" => Namespace::Xml,
             "" => Namespace::None,
             _ => Namespace::Other,
@@ -96,6 +147,8 @@ pub(super) enum Kind {
     Element {
         name: Span,
         namespace: Namespace,
+        /// The namespace's name.
+        uri: Span,
         first: usize,
         last: usize,
     },
@@ -105,6 +158,8 @@ pub(super) enum Kind {
 #[derive(Debug)]
 pub(super) struct Attribute {
     pub(super) namespace: Namespace,
+    /// The namespace's name.
+    pub(super) uri: Span,
     pub(super) name: Span,
     pub(super) value: Span,
 }
@@ -137,7 +192,7 @@ pub struct Element<'a> {
 impl<'a> Element<'a> {
     fn parts(self) -> (&'a str, Namespace, &'a [Attribute]) {
         match self.document.nodes.get(self.index).map(|node| &node.kind) {
-            Some(Kind::Element { name, namespace, first, last }) => {
+            Some(Kind::Element { name, namespace, first, last, .. }) => {
                 (self.document.get(*name), *namespace, self.document.attributes.get(*first..*last).unwrap_or_default())
             }
             _ => ("", Namespace::None, &[]),
@@ -216,10 +271,70 @@ impl<'a> Element<'a> {
         }
     }
 
+    /// Appends the element as it is, in our own spelling: whatever prefixes the peer used, each element that is not in the namespace of
+    /// the one around it declares its own as the default. `around`: the namespace of what it is written into.
+    pub(crate) fn write(self, out: &mut BytesMut, around: &str) {
+        let document = self.document;
+        // Open elements: where each ends, and its name and namespace.
+        let mut open: Vec<(usize, Span, Span)> = Vec::new();
+        let last = document.nodes.get(self.index).map_or(0, |node| node.end);
+        let mut index = self.index;
+        while index < last {
+            while open.last().is_some_and(|(end, ..)| *end <= index) {
+                let Some((_, name, _)) = open.pop() else { break };
+                push_end_tag(out, document.get(name));
+            }
+            let node = &document.nodes[index];
+            index += 1;
+            let Kind::Element { name, uri, first, last, .. } = &node.kind else {
+                if let Kind::Text(text) = &node.kind {
+                    push_text(out, document.get(*text));
+                }
+                continue;
+            };
+            push_raw(out, "<");
+            push_raw(out, document.get(*name));
+            if document.get(*uri) != open.last().map_or(around, |(_, _, uri)| document.get(*uri)) {
+                push_raw(out, " xmlns");
+                push_value(out, document.get(*uri));
+            }
+            let attributes = document.attributes.get(*first..*last).unwrap_or_default();
+            for (number, attribute) in attributes.iter().enumerate() {
+                match attribute.namespace {
+                    Namespace::None => push_raw(out, " "),
+                    Namespace::Xml => push_raw(out, " xml:"),
+                    _ => {
+                        // Prefixes of our own, one for each: rare, and never wrong.
+                        push_raw(out, &format!(" xmlns:a{number}"));
+                        push_value(out, document.get(attribute.uri));
+                        push_raw(out, &format!(" a{number}:"));
+                    }
+                }
+                push_raw(out, document.get(attribute.name));
+                push_value(out, document.get(attribute.value));
+            }
+            if node.end == index {
+                push_raw(out, "/>");
+            } else {
+                push_raw(out, ">");
+                open.push((node.end, *name, *uri));
+            }
+        }
+        while let Some((_, name, _)) = open.pop() {
+            push_end_tag(out, document.get(name));
+        }
+    }
+
     fn inside(self) -> impl Iterator<Item = usize> {
         let nodes = &self.document.nodes;
         let end = nodes.get(self.index).map_or(0, |node| node.end);
         let first = (self.index + 1 < end).then_some(self.index + 1);
         std::iter::successors(first, move |index| Some(nodes[*index].end).filter(|next| *next < end))
     }
+}
+
+fn push_end_tag(out: &mut BytesMut, name: &str) {
+    push_raw(out, "</");
+    push_raw(out, name);
+    push_raw(out, ">");
 }

@@ -177,7 +177,7 @@ impl Parser<'_> {
                 let name = keep(document, local);
                 prefixes.push(prefix);
                 // The namespace is found below, when all declarations of this tag are known.
-                document.attributes.push(Attribute { namespace: Namespace::None, name, value });
+                document.attributes.push(Attribute { namespace: Namespace::None, uri: Span::default(), name, value });
             }
             Ok(())
         })?;
@@ -191,14 +191,24 @@ impl Parser<'_> {
         if prefix == "xmlns" {
             return Err(Malformed::NotWellFormed("prefix xmlns"));
         }
-        let namespace = Namespace::of(self.resolve(prefix)?);
+        let uri = self.resolve(prefix)?;
+        let namespace = Namespace::of(uri);
+        // A child is mostly in the namespace of its parent, whose name is kept already.
+        let parent = self.open.last().map(|index| &self.document.nodes[*index].kind);
+        let uri = match parent {
+            Some(Kind::Element { uri: known, .. }) if self.document.get(*known) == uri => *known,
+            _ => {
+                let uri = uri.to_owned();
+                keep(self.document, &uri)
+            }
+        };
         let prefixes = std::mem::take(&mut self.prefixes);
         self.check_attributes(first, &prefixes)?;
         self.prefixes = prefixes;
         let name = keep(self.document, local);
         let last = self.document.attributes.len();
         self.open.push(self.document.nodes.len());
-        self.document.nodes.push(Node { end: 0, kind: Kind::Element { name, namespace, first, last } });
+        self.document.nodes.push(Node { end: 0, kind: Kind::Element { name, namespace, uri, first, last } });
         Ok(())
     }
 
@@ -218,7 +228,13 @@ impl Parser<'_> {
                 }
             }
             let namespace = Namespace::of(uri);
-            self.document.attributes[first + at].namespace = namespace;
+            if namespace == Namespace::None {
+                continue;
+            }
+            let uri = uri.to_owned();
+            let uri = keep(self.document, &uri);
+            let attribute = &mut self.document.attributes[first + at];
+            (attribute.namespace, attribute.uri) = (namespace, uri);
         }
         Ok(())
     }

@@ -21,6 +21,16 @@ pub(crate) fn push_text(out: &mut BytesMut, text: &str) {
 pub(crate) fn push_attribute(out: &mut BytesMut, name: &'static str, value: &str) {
     out.extend_from_slice(b" ");
     out.extend_from_slice(name.as_bytes());
+    push_value(out, value);
+}
+
+/// Appends mark-up of our own, or a name that was found to be one when it was read.
+pub(super) fn push_raw(out: &mut BytesMut, text: &str) {
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// Appends `='value'`.
+pub(super) fn push_value(out: &mut BytesMut, value: &str) {
     out.extend_from_slice(b"='");
     push(out, value, |byte| match byte {
         b'&' => Some("&amp;"),

@@ -1,12 +1,14 @@
 //! Handing envelopes to a peer: waiting, sending, asking for an answer, settling.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use interchange_adapter::{ConnId, Now, Output};
-use interchange_model::{Body, DeliveryId, Envelope, LinkId, Outcome, Refusal};
+use interchange_adapter::{ConnId, Now, Output, References};
+use interchange_model::{Address, Body, DeliveryId, Envelope, LinkId, Outcome, Refusal};
 
-use super::{Bounce, Core, Verdict, settle};
+use super::told::{ATTENTION, is_of_a_watcher};
+use super::{ATTENDED_ANSWER, Bounce, Core, Verdict, settle};
 use crate::address::push_domain;
 use crate::codec::push_attribute;
 use crate::directory::LinkInfo;
@@ -14,7 +16,7 @@ use crate::pair::{Delivery, Pair, PairKey, Stream, Waiting};
 use crate::sink::Sink;
 use crate::stream::dialback::Answer;
 use crate::stream::outbound::{Outbound, Purpose};
-use crate::translate::{Outgoing, push_message};
+use crate::translate::{Outgoing, push_message, push_presence};
 
 /// Dialback questions under way for one link.
 const MAX_QUESTIONS: usize = 20;
@@ -46,6 +48,9 @@ impl Core {
                 return settle(sink, link, id, Outcome::Refused(why));
             }
             pair.refused = None;
+        }
+        if is_of_a_watcher(&envelope.body) {
+            pair.attend(now.instant + ATTENTION);
         }
         pair.wait(Waiting::Delivery(Delivery { id, order, envelope }));
         self.pump(now, sink, &key);
@@ -89,9 +94,22 @@ impl Core {
             match waiting {
                 // No use of the stream, or two hubs that ping each other would never let go.
                 Waiting::Reply(bytes) => out.extend_from_slice(&bytes),
+                Waiting::Told(envelope) => {
+                    let from_xmpp = self.directory.link(&envelope.origin).is_some();
+                    let start = out.len();
+                    match &envelope.body {
+                        Body::Presence(presence) => push_presence(out, &envelope, presence),
+                        _ => push_message(out, &envelope, Outgoing { id: None, with_device: from_xmpp, wall: now.wall }),
+                    }
+                    // Of a person's many devices, or of somebody's whole caps, more than the peer takes: let be.
+                    if out.len() - start > max_stanza {
+                        out.truncate(start);
+                    }
+                }
                 Waiting::Delivery(delivery) => {
                     let from_xmpp = self.directory.link(&delivery.envelope.origin).is_some();
-                    let id = stanza_id(pair, &delivery.envelope, from_xmpp);
+                    let id = stanza_id(pair, &self.references, &delivery.envelope, from_xmpp);
+                    note_language(&mut self.languages, &delivery.envelope, from_xmpp);
                     let start = out.len();
                     let how = Outgoing { id: id.as_deref(), with_device: from_xmpp, wall: now.wall };
                     push_message(out, &delivery.envelope, how);
@@ -123,7 +141,9 @@ impl Core {
         push_domain(out, "to", &key.partner);
         push_attribute(out, "id", &id);
         out.extend_from_slice(b"><ping xmlns='urn:xmpp:ping'/></iq>");
-        pair.pinged(now.instant, id, now.instant + self.settings.answer());
+        let answer = self.settings.answer();
+        let answer = if pair.is_attended(now.instant) { answer.min(ATTENDED_ANSWER) } else { answer };
+        pair.pinged(now.instant, id, now.instant + answer);
         pair.sent = now.instant;
     }
 
@@ -177,26 +197,42 @@ impl Core {
         true
     }
 
-    /// An error came for a stanza of ours; whether it belongs to a delivery under way, which is settled then.
-    pub(crate) fn bounced(&mut self, now: Now, sink: &mut Sink<'_>, key: &PairKey, bounce: Bounce<'_>) -> bool {
-        let Some(pair) = self.pairs.get_mut(key) else { return false };
-        let Some(delivery) = pair.bounced(bounce.id, bounce.from, bounce.to) else { return false };
+    /// An error came for a stanza of ours; the envelope of the delivery under way that it belongs to, which is settled then.
+    pub(crate) fn bounced(&mut self, now: Now, sink: &mut Sink<'_>, key: &PairKey, bounce: Bounce<'_>) -> Option<Arc<Envelope>> {
+        let pair = self.pairs.get_mut(key)?;
+        let delivery = pair.bounced(bounce.id, bounce.from, bounce.to)?;
         let link = pair.link.clone();
         settle(sink, &link, delivery.id, Outcome::Refused(bounce.why));
         self.pump(now, sink, key);
-        true
+        Some(delivery.envelope)
     }
 }
 
 /// The id that a stanza gets: the sender's own if it was a stanza's before, so that an error can be told from the sender's
-/// other messages all the way; else the envelope's.
-fn stanza_id(pair: &Pair, envelope: &Envelope, from_xmpp: bool) -> Option<Arc<str>> {
+/// other messages all the way; else a reference to the envelope.
+fn stanza_id(pair: &Pair, references: &References, envelope: &Envelope, from_xmpp: bool) -> Option<Arc<str>> {
     match &envelope.body {
         // An error has the id of what it answers (RFC 6120 §8.1.3), and is not answered itself.
         Body::Failure(failure) => failure.native_id.clone(),
         _ => {
             let native = envelope.native_id.as_ref().filter(|id| from_xmpp && !pair.has_id(id));
-            Some(native.cloned().unwrap_or_else(|| envelope.id.to_string().into()))
+            Some(native.cloned().unwrap_or_else(|| references.write(envelope).into()))
         }
+    }
+}
+
+/// People whose language is remembered; of more, all are forgotten.
+const LANGUAGES: usize = 10_000;
+
+/// Case 21: whoever writes in a language is written to in it, where there is a choice.
+fn note_language(languages: &mut HashMap<Address, Arc<str>>, envelope: &Envelope, from_xmpp: bool) {
+    let Body::Text(text) = &envelope.body else { return };
+    if let (Some(language), false) = (&text.language, from_xmpp)
+        && languages.get(&envelope.from) != Some(language)
+    {
+        if languages.len() >= LANGUAGES {
+            languages.clear();
+        }
+        languages.insert(envelope.from.clone(), language.clone());
     }
 }

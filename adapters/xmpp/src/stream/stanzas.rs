@@ -1,8 +1,10 @@
 //! What happens to the stanzas of an incoming stream, and how they are acknowledged (XEP-0198).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use interchange_adapter::{CloseReason, Now};
-use interchange_model::{Body, Domain, Envelope, Failure, MessageId, Refusal, Up};
+use interchange_model::{Address, Body, Device, Domain, Envelope, Failure, Presence, Receipt, Refusal, Up, Watch};
 
 use super::inbound::{Inbound, State};
 use crate::address::{Jid, JidError};
@@ -12,7 +14,10 @@ use crate::errors::{StanzaError, StreamError, refusal_of};
 use crate::pair::PairKey;
 use crate::relay;
 use crate::sink::Sink;
-use crate::translate::{Content, native_id, push_answer, push_end, push_error, push_refusal, to_content};
+use crate::translate::{
+    Content, native_id, native_of_message, native_of_presence, push_answer, push_end, push_error, push_refusal, to_content,
+    to_presence, watch_of,
+};
 
 /// An incoming stanza whose two domains the stream may speak for.
 struct Stanza<'a> {
@@ -65,10 +70,7 @@ impl Inbound {
                 self.iq(now, core, sink, &stanza, place);
                 true
             }
-            _ => {
-                self.presence(now, core, sink, &stanza);
-                true
-            }
+            _ => self.presence(now, core, sink, &stanza, place),
         };
         if done {
             self.done(now, core, sink, place);
@@ -143,38 +145,65 @@ impl Inbound {
         if stanza.element.attribute("type") == Some("error") {
             return self.bounce(now, core, sink, stanza, place);
         }
-        let refuse = match to_content(stanza.element, self.header.language.as_deref()) {
-            Content::Nothing | Content::Forged => return true,
-            Content::Room => (StanzaError::SERVICE_UNAVAILABLE, Refusal::Unsupported),
-            Content::Refused(why) => (StanzaError::of(why), why),
-            Content::Text(text) => match (stanza.from.person(), stanza.to.person()) {
-                (Some(from), Some(to)) => {
-                    let envelope = Envelope {
-                        id: core.message_id(now),
-                        origin: link,
-                        from,
-                        from_device: stanza.from.device(),
-                        to,
-                        to_device: stanza.to.device(),
-                        native_id: native_id(stanza.element),
-                        accepted: now.wall,
-                        hops: Envelope::FULL_HOPS,
-                        native: None,
-                        body: Body::Text(text),
-                    };
-                    core.submit(sink, self.conn, place, envelope);
-                    return false;
-                }
-                // A domain, ours or theirs, is not a person.
-                (_, None) if stanza.to.user.is_some() => (StanzaError::JID_MALFORMED, Refusal::Malformed),
-                _ => (StanzaError::SERVICE_UNAVAILABLE, Refusal::Unsupported),
-            },
+        let people = (stanza.from.person(), stanza.to.person());
+        let preferred = people.1.as_ref().and_then(|to| core.language(to));
+        let refuse = match (to_content(stanza.element, self.header.language.as_deref(), preferred), people) {
+            (Content::Nothing | Content::Forged, _) => return true,
+            (Content::Room, _) => (StanzaError::SERVICE_UNAVAILABLE, Refusal::Unsupported),
+            (Content::Refused(why), _) => (StanzaError::of(why), why),
+            (Content::Text(text), (Some(from), Some(to))) => {
+                let native = native_of_message(stanza.element, &stanza.from.domain);
+                let native_id = native_id(stanza.element);
+                let envelope = self.envelope(now, core, stanza, (from, to), Body::Text(text));
+                core.submit(sink, self.conn, place, Envelope { native, native_id, ..envelope });
+                return false;
+            }
+            (Content::Receipt(id, what), (Some(from), Some(to))) => {
+                // Of a message that went out under a reference of ours, or under its XMPP sender's own id.
+                let (of, native_id) = match core.references.read(&id, &to, &from) {
+                    Some((of, native_id)) => (Some(of), native_id),
+                    None => (None, Some(Arc::from(id))),
+                };
+                let native = native_of_message(stanza.element, &stanza.from.domain);
+                let body = Body::Receipt(Receipt { of, native_id, what });
+                let envelope = self.envelope(now, core, stanza, (from, to), body);
+                core.submit(sink, self.conn, place, Envelope { native, ..envelope });
+                return false;
+            }
+            (Content::Typing(typing), (Some(from), Some(to))) => {
+                let native = native_of_message(stanza.element, &stanza.from.domain);
+                let envelope = self.envelope(now, core, stanza, (from, to), Body::Typing(typing));
+                sink.broker(Up::Tell { link, envelope: Arc::new(Envelope { native, ..envelope }) });
+                return true;
+            }
+            // Nobody waits for what becomes of these.
+            (Content::Receipt(..) | Content::Typing(_), _) => return true,
+            // A domain, ours or theirs, is not a person.
+            (_, (_, None)) if stanza.to.user.is_some() => (StanzaError::JID_MALFORMED, Refusal::Malformed),
+            _ => (StanzaError::SERVICE_UNAVAILABLE, Refusal::Unsupported),
         };
         self.refuse(now, core, sink, stanza, refuse.0);
         if let (Some(from), Some(to)) = (stanza.from.person(), stanza.to.person()) {
             sink.broker(Up::Refused { link, from, to, why: refuse.1 });
         }
         true
+    }
+
+    /// An envelope of what a stanza says.
+    fn envelope(&self, now: Now, core: &mut Core, stanza: &Stanza<'_>, (from, to): (Address, Address), body: Body) -> Envelope {
+        Envelope {
+            id: core.message_id(now),
+            origin: self.pairs[stanza.pair].link.id.clone(),
+            from,
+            from_device: stanza.from.device(),
+            to,
+            to_device: stanza.to.device(),
+            native_id: None,
+            accepted: now.wall,
+            hops: Envelope::FULL_HOPS,
+            native: None,
+            body,
+        }
     }
 
     /// An error for a message of ours. Its text, and whatever it repeats, goes no further.
@@ -188,29 +217,19 @@ impl Inbound {
         let why = refusal_of(stanza.element);
         let pair = &self.pairs[stanza.pair];
         let key = pair_key(&pair.own, &pair.partner);
-        if core.bounced(now, sink, &key, Bounce { id, from: from.as_ref(), to: &to, why }) {
+        if core.bounced(now, sink, &key, Bounce { id, from: from.as_ref(), to: &to, why }).is_some() {
             return true;
         }
         // Too late: it counts as delivered. Its sender is told, if it says of whom it is.
         let Some(from) = from else { return true };
-        let of: Option<MessageId> = id.parse().ok();
-        let native_id = if of.is_none() { native_id(stanza.element) } else { None };
+        let (of, native_id) = match core.references.read(id, &to, &from) {
+            Some((of, native_id)) => (Some(of), native_id),
+            None => (None, native_id(stanza.element)),
+        };
         if of.is_none() && native_id.is_none() {
             return true;
         }
-        let envelope = Envelope {
-            id: core.message_id(now),
-            origin: pair.link.id.clone(),
-            from,
-            from_device: stanza.from.device(),
-            to,
-            to_device: stanza.to.device(),
-            native_id: None,
-            accepted: now.wall,
-            hops: Envelope::FULL_HOPS,
-            native: None,
-            body: Body::Failure(Failure { of, native_id, why }),
-        };
+        let envelope = self.envelope(now, core, stanza, (from, to), Body::Failure(Failure { of, native_id, why }));
         core.submit(sink, self.conn, place, envelope);
         false
     }
@@ -240,14 +259,14 @@ impl Inbound {
                 push_answer(out, element, "result");
                 out.extend_from_slice(b"/>");
             })
-        } else if let (true, None, Some(query)) = (get, &stanza.to.user, element.child(Namespace::DiscoInfo, "query")) {
+        } else if let (true, Some(query)) = (get, element.child(Namespace::DiscoInfo, "query")) {
             if query.attribute("node").is_some() {
                 // XEP-0030 §3.3: no nodes here.
                 return self.refuse(now, core, sink, stanza, StanzaError::ITEM_NOT_FOUND);
             }
             bytes_of(|out| {
                 push_answer(out, element, "result");
-                out.extend_from_slice(DISCO_INFO);
+                out.extend_from_slice(if stanza.to.user.is_none() { DISCO_INFO } else { DISCO_INFO_OF_A_PERSON });
                 push_end(out, element);
             })
         } else {
@@ -263,9 +282,72 @@ impl Inbound {
         }
     }
 
-    /// Presence is not carried: news of it is taken and forgotten, and who asks for it is told so.
-    fn presence(&mut self, now: Now, core: &mut Core, sink: &mut Sink<'_>, stanza: &Stanza<'_>) {
-        self.refuse(now, core, sink, stanza, StanzaError::SERVICE_UNAVAILABLE);
+    /// Presence (docs/presence.md). Whether it is done already: not if it was submitted.
+    fn presence(&mut self, now: Now, core: &mut Core, sink: &mut Sink<'_>, stanza: &Stanza<'_>, place: u64) -> bool {
+        let element = stanza.element;
+        let (Some(from), Some(to)) = (stanza.from.person(), stanza.to.person()) else {
+            // Rooms and services are not people.
+            self.refuse(now, core, sink, stanza, StanzaError::SERVICE_UNAVAILABLE);
+            return true;
+        };
+        let pair = &self.pairs[stanza.pair];
+        let (link, key) = (pair.link.id.clone(), pair_key(&pair.own, &pair.partner));
+        core.still_attend(now, &key);
+        let kind = element.attribute("type");
+        match kind.map(watch_of) {
+            Some(Some(watch)) => {
+                let body = Body::Watch(watch);
+                // Case 66: between people, whatever device the client named (RFC 6121 §3.1.2).
+                let envelope = self.envelope(now, core, stanza, (from, to), body);
+                let envelope = Envelope { from_device: None, to_device: None, native_id: native_id(element), ..envelope };
+                if watch == Watch::Fetch {
+                    sink.broker(Up::Tell { link, envelope: Arc::new(envelope) });
+                    return true;
+                }
+                core.submit(sink, self.conn, place, envelope);
+                false
+            }
+            Some(None) if kind == Some("error") => self.presence_error(now, core, sink, stanza, place, (from, to)),
+            Some(None) if kind != Some("unavailable") => true,
+            _ => {
+                let native = if kind.is_none() { native_of_presence(element, &stanza.from.domain) } else { None };
+                let presence = to_presence(element, native, core.language(&to));
+                let envelope = self.envelope(now, core, stanza, (from, to), Body::Presence(presence));
+                sink.broker(Up::Tell { link, envelope: Arc::new(envelope) });
+                true
+            }
+        }
+    }
+
+    /// An error for a presence of ours.
+    fn presence_error(
+        &mut self,
+        now: Now,
+        core: &mut Core,
+        sink: &mut Sink<'_>,
+        stanza: &Stanza<'_>,
+        place: u64,
+        people: (Address, Address),
+    ) -> bool {
+        let pair = &self.pairs[stanza.pair];
+        let (link, key) = (pair.link.id.clone(), pair_key(&pair.own, &pair.partner));
+        let why = refusal_of(stanza.element);
+        let bounce = Bounce { id: stanza.element.attribute("id").unwrap_or_default(), from: Some(&people.0), to: &people.1, why };
+        match core.bounced(now, sink, &key, bounce) {
+            // RFC 6121 §3.1.3: whoever cannot be asked has not agreed.
+            Some(asked) if asked.body == Body::Watch(Watch::Ask) && !why.is_temporary() => {
+                let envelope = self.envelope(now, core, stanza, people, Body::Watch(Watch::Refuse));
+                core.submit(sink, self.conn, place, Envelope { from_device: None, to_device: None, ..envelope });
+                false
+            }
+            Some(_) => true,
+            None => {
+                let envelope = self.envelope(now, core, stanza, people, Body::Presence(Presence::unknown()));
+                let envelope = Envelope { from_device: None::<Device>, ..envelope };
+                sink.broker(Up::Tell { link, envelope: Arc::new(envelope) });
+                true
+            }
+        }
     }
 
     /// The broker has answered a submission that came on this stream: it is done, whichever way.
@@ -349,7 +431,7 @@ impl Inbound {
 /// Tells the sender of a submission why it was refused, where an error may be sent.
 pub(crate) fn tell_sender(now: Now, core: &mut Core, sink: &mut Sink<'_>, envelope: &Envelope, why: Refusal) {
     // RFC 6121 §5.2.2: nothing for a headline; RFC 6120 §8.3.1: nothing for an error.
-    if envelope.failure(envelope.id, why, now.wall).is_none() {
+    if envelope.body != Body::Watch(Watch::Ask) && envelope.failure(envelope.id, why, now.wall).is_none() {
         return;
     }
     let reply = bytes_of(|out| push_refusal(out, envelope, why));
@@ -360,3 +442,10 @@ pub(crate) fn tell_sender(now: Now, core: &mut Core, sink: &mut Sink<'_>, envelo
 const DISCO_INFO: &[u8] = b"><query xmlns='http://jabber.org/protocol/disco#info'>\
 <identity category='server' type='im' name='Interchange'/>\
 <feature var='http://jabber.org/protocol/disco#info'/><feature var='urn:xmpp:ping'/></query>";
+
+/// What people of other platforms take part in (XEP-0030 §3.1); a client asks a bare address this.
+const DISCO_INFO_OF_A_PERSON: &[u8] = b"><query xmlns='http://jabber.org/protocol/disco#info'>\
+<identity category='account' type='registered'/>\
+<feature var='http://jabber.org/protocol/disco#info'/><feature var='http://jabber.org/protocol/chatstates'/>\
+<feature var='urn:xmpp:receipts'/><feature var='urn:xmpp:chat-markers:0'/><feature var='jabber:x:oob'/>\
+<feature var='urn:xmpp:message-correct:0'/></query>";

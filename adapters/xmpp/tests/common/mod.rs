@@ -34,6 +34,11 @@ pub(crate) fn link(id: &str, domains: &[&str], json: &str) -> Link {
     }
 }
 
+/// Those of a hub built with seed 1.
+pub(crate) fn references() -> interchange_adapter::References {
+    interchange_adapter::References::new(&[1; 32])
+}
+
 pub(crate) fn text(from: &str, to: &str, words: &str) -> Envelope {
     Envelope {
         id: MessageId(u128::from(words.len() as u64) << 64 | 7),

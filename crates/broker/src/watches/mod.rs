@@ -18,7 +18,7 @@ use self::row::Row;
 use self::typing::Conversations;
 
 /// How long a link may be down before the state of its people is unknown: a link that flaps turns nobody.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(3);
 /// Between two words of one watch.
 const PACE: Duration = Duration::from_secs(1);
 /// Between two questions for the state of one watch.
@@ -30,7 +30,7 @@ const FETCH_STEP: Duration = Duration::from_millis(20);
 /// that are here.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(15);
 /// Between two watchers who are told that a link is lost, or what they have missed.
-const TELL_STEP: Duration = Duration::from_millis(5);
+const TELL_STEP: Duration = Duration::from_millis(2);
 /// A question that was not answered is asked again after this, and one that was refused.
 const ASK_AGAIN: Duration = Duration::from_secs(24 * 60 * 60);
 /// Watches in all, and of one watcher: some 400 bytes each.
@@ -212,12 +212,12 @@ impl Watches {
             self.plan(at, Task::Fetch(number));
             self.plan(at + ANSWERED_WITHIN, Task::Settle(number));
         }
-        // Whoever sees over it is told what was missed.
+        // Whoever sees over it is told all that is known, since of what was told as it went down nobody knows whether it arrived.
         let seeing = self.of_link(registry, link, |watches, domain| watches.by_watcher.get(domain));
-        let missed: Vec<u64> = seeing.into_iter().filter(|number| self.rows.get(number).is_some_and(|row| row.missed)).collect();
-        for (place, number) in (0..).zip(missed) {
+        let has_news = |number: &u64| self.rows.get(number).is_some_and(|row| row.is_known() || row.changed);
+        let seeing: Vec<u64> = seeing.into_iter().filter(has_news).collect();
+        for (place, number) in (0..).zip(seeing) {
             if let Some(row) = self.rows.get_mut(&number) {
-                row.missed = false;
                 row.changed = true;
             }
             self.plan(now.instant + TELL_STEP * place, Task::Tell(number));
@@ -349,7 +349,6 @@ impl Watches {
             return;
         };
         if self.down.contains_key(&link.id) {
-            row.missed = true;
             return;
         }
         let (from, to) = (row.presentity.clone(), row.watcher.clone());

@@ -26,8 +26,6 @@ pub(super) struct Row {
     shown: Vec<Device>,
     /// There is something that the watcher was not told.
     pub(super) changed: bool,
-    /// The watcher's link was down when there was something to tell.
-    pub(super) missed: bool,
     /// A word to the watcher is planned.
     pub(super) planned: bool,
     /// When the watcher was last told anything; `None`: not since the hub has started.
@@ -48,7 +46,6 @@ impl Row {
             settles: None,
             shown: Vec::new(),
             changed: false,
-            missed: false,
             planned: false,
             told_at: None,
             fetched: None,
@@ -61,7 +58,6 @@ impl Row {
             self.devices = None;
             self.shown.clear();
             self.changed = false;
-            self.missed = false;
             self.told_at = None;
         }
         self.fetched = None;
@@ -138,7 +134,6 @@ impl Row {
     /// All that the watcher is to be told, which counts as told from here on.
     pub(super) fn tell(&mut self, now: Instant) -> Presence {
         self.changed = false;
-        self.missed = false;
         self.told_at = Some(now);
         let devices = self.devices.clone().unwrap_or_default();
         let named: Vec<Device> = devices.iter().filter_map(|device| device.device.clone()).collect();

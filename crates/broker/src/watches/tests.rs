@@ -259,7 +259,7 @@ fn case_65_a_link_that_is_lost_turns_its_people_unknown_and_one_that_returns_is_
     world.device("phone", PresenceState::Available);
     world.later(10.0);
     world.down("b");
-    assert!(world.later(4.0).is_empty());
+    assert!(world.later(2.0).is_empty());
     assert_eq!(world.later(2.0), ["a < bob unknown gone[phone]"]);
     assert!(world.tell(None, WATCHER, PRESENTITY, Body::Watch(Watch::Fetch)).is_empty());
     world.later(100.0);
@@ -328,7 +328,7 @@ fn a_thousand_watchers_are_told_in_time() {
     }
     world.later(60.0);
     world.down("b");
-    let told = world.later(10.5);
+    let told = world.later(5.5);
     assert_eq!(told.iter().filter(|said| *said == "a < bob unknown gone[phone]").count(), 1000);
     world.up("b");
     let asked = world.later(20.5);
