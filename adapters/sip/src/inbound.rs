@@ -5,13 +5,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use interchange_adapter::{ConnId, Now, Output};
-use interchange_model::{Address, LinkId, MessageId, Refusal, Token, Up};
+use interchange_model::{Address, Body, Failure, LinkId, MessageId, Receipt, ReceiptKind, Refusal, Token, Up};
 use rand::RngExt;
+use simple_codec::composing::Composing;
+use simple_codec::imdn::{Imdn, Status as ImdnStatus};
 use sip_codec::{Method, Name, Request, Value};
 use sip_stack::{Flow, Refused, Rules, ServerId};
 
 use crate::address::{self, AddressFault};
-use crate::body::{self, BodyFault};
+use crate::body::{self, BodyFault, Said, Words};
+use crate::outbox::Pair;
 use crate::refusals::{self, Status};
 use crate::seen::{Fate, Fingerprint, Seen};
 use crate::settings::MAX_TEXT;
@@ -40,6 +43,8 @@ struct Waiting {
     fingerprint: Fingerprint,
     /// The requests that carried it: more than one, where it was repeated as a new transaction.
     requests: Vec<Open>,
+    /// There may be more to learn of it than that it is stored.
+    may_wait: bool,
     /// The broker has it.
     stored: bool,
     /// What became of it, learnt before the broker said that it has it.
@@ -49,10 +54,10 @@ struct Waiting {
 
 /// A request to be answered.
 pub(crate) struct Open {
-    server: ServerId,
-    conn: ConnId,
-    source: Option<SocketAddr>,
-    request: Box<Request>,
+    pub(crate) server: ServerId,
+    pub(crate) conn: ConnId,
+    pub(crate) source: Option<SocketAddr>,
+    pub(crate) request: Box<Request>,
 }
 
 /// The final answer to a message.
@@ -73,8 +78,8 @@ impl Desk {
         };
         let rules = Rules {
             // INVITE is understood, and refused by 488: no session of any kind is offered yet.
-            methods: vec![Invite, Ack, Cancel, Bye, Options, Message],
-            known_methods: vec![Register, Publish, Subscribe, Notify, Refer, Info, Update, Prack],
+            methods: vec![Invite, Ack, Cancel, Bye, Options, Message, Subscribe, Notify],
+            known_methods: vec![Register, Publish, Refer, Info, Update, Prack],
             accept: ACCEPT.iter().map(|media| (*media).to_owned()).collect(),
             ..Rules::default()
         };
@@ -87,9 +92,26 @@ impl Desk {
     }
 }
 
-/// Bodies in which we find words.
-const ACCEPT: [&str; 6] =
-    ["text/plain", "text/html", "multipart/alternative", "multipart/mixed", "multipart/related", "message/cpim"];
+/// Bodies in which we find words, or what is said beside them.
+const ACCEPT: [&str; 9] = [
+    "text/plain",
+    "text/html",
+    "multipart/alternative",
+    "multipart/mixed",
+    "multipart/related",
+    "message/cpim",
+    "message/imdn+xml",
+    "application/im-iscomposing+xml",
+    "application/pidf+xml",
+];
+
+/// What a MESSAGE says, and on which link, by its number.
+enum Taken {
+    Nothing,
+    Envelope(u64, Box<interchange_model::Envelope>),
+    /// From whom to whom.
+    Composing(u64, Pair, Composing),
+}
 
 fn refused(status: u16) -> Refused {
     Refused { status, reason: None, headers: Vec::new() }
@@ -150,6 +172,8 @@ impl Sip {
         match open.request.method() {
             Method::Options => self.answer_options(now, &open),
             Method::Message => self.take(now, open),
+            Method::Subscribe => self.take_subscribe(now, open),
+            Method::Notify => self.take_notify(now, &open),
             // No kind of session is offered yet (RFC 3261 §21.4.26).
             Method::Invite => self.refuse(now, &open, &refused(488)),
             // BYE of a dialog that we do not have (RFC 3261 §15.1.2).
@@ -186,6 +210,7 @@ impl Sip {
             headers: [
                 (Name::Allow, self.desk.rules.allow()),
                 (Name::Accept, ACCEPT.join(", ")),
+                (Name::AllowEvents, "presence".to_owned()),
                 (Name::Supported, String::new()),
             ]
             .into_iter()
@@ -203,13 +228,17 @@ impl Sip {
                 self.refuse(now, &open, &refused);
             }
             // It says nothing: fine, and nobody is told.
-            Ok(None) => self.reply(now, &open, Answer::Delivered),
-            Ok(Some((number, envelope))) => self.submit(now, number, envelope, open),
+            Ok(Taken::Nothing) => self.reply(now, &open, Answer::Delivered),
+            Ok(Taken::Envelope(number, envelope)) => self.submit(now, number, *envelope, open),
+            Ok(Taken::Composing(number, pair, composing)) => {
+                self.take_composing(now, number, pair, &composing);
+                self.reply(now, &open, Answer::Delivered);
+            }
         }
     }
 
-    /// What a MESSAGE says, for which link; `None`: nothing.
-    fn read_message(&mut self, now: Now, open: &Open) -> Result<Option<(u64, interchange_model::Envelope)>, Refused> {
+    /// What a MESSAGE says, for which link.
+    fn read_message(&mut self, now: Now, open: &Open) -> Result<Taken, Refused> {
         let request = &open.request;
         self.desk.rules.check_content(request)?;
         // We have no dialogs (RFC 3261 §12.2.2).
@@ -225,9 +254,9 @@ impl Sip {
             return Err(refused(413));
         }
         let media = request.headers().content_type().map_err(|_| refused_because(400, "Malformed Content-Type"))?;
-        let words = match body::read(media.as_ref(), request.body(), &from.address) {
-            Ok(Some(words)) => words,
-            Ok(None) => return Ok(None),
+        let said = match body::read(media.as_ref(), request.body(), &from.address) {
+            Ok(Some(said)) => said,
+            Ok(None) => return Ok(Taken::Nothing),
             Err(fault) => return Err(of_body(fault)),
         };
         // From decides among the links of the connection. From a domain of none of them it is submitted all the same, for
@@ -239,7 +268,37 @@ impl Sip {
         let Some(link) = self.links.get(&number) else { return Err(refused(403)) };
         let id = MessageId::new(now.wall, self.random.random());
         let name = link.id.clone();
-        Ok(Some((number, translate::to_envelope(request, from, to, words, id, name, now.wall))))
+        let (words, receipt) = match said {
+            Said::Composing(composing) => return Ok(Taken::Composing(number, (from.address, to.address), composing)),
+            Said::Words(words) => (words, None),
+            Said::Receipt(imdn) => match self.receipt(&imdn, &from.address, &to.address) {
+                Some(body) => (Words::default(), Some(body)),
+                // Case 39: of a message that we know nothing of.
+                None => return Ok(Taken::Nothing),
+            },
+        };
+        let envelope = translate::to_envelope(request, from, to, words, id, name, now.wall);
+        let envelope = match receipt {
+            Some(body) => interchange_model::Envelope { body, ..envelope },
+            None => {
+                self.note_words(now, &envelope.from, &envelope.to);
+                envelope
+            }
+        };
+        Ok(Taken::Envelope(number, Box::new(envelope)))
+    }
+
+    /// What became of a message that went out under a reference of ours, from the person it was sent to.
+    fn receipt(&self, imdn: &Imdn, from: &Address, to: &Address) -> Option<Body> {
+        let (of, native_id) = self.hub.references.read(&imdn.message_id, to, from)?;
+        let (of, what) = match imdn.status {
+            ImdnStatus::Delivered => (Some(of), ReceiptKind::Delivered),
+            ImdnStatus::Displayed => (Some(of), ReceiptKind::Displayed),
+            ImdnStatus::Failed => return Some(Body::Failure(Failure { of: Some(of), native_id, why: Refusal::PeerFault })),
+            // RFC 5438 §7.2.1: nobody may say, or can.
+            ImdnStatus::Forbidden | ImdnStatus::Error | ImdnStatus::Processed | ImdnStatus::Stored => return None,
+        };
+        Some(Body::Receipt(Receipt { of, native_id, what }))
     }
 
     fn submit(&mut self, now: Now, number: u64, envelope: interchange_model::Envelope, open: Open) {
@@ -269,8 +328,17 @@ impl Sip {
         self.desk.seen.open(now.instant, fingerprint, token);
         self.desk.by_message.insert(message, token);
         let requests = vec![open];
-        let waiting =
-            Waiting { link: number, message, fingerprint, requests, stored: false, early: None, alarm: Alarm::default() };
+        let may_wait = matches!(envelope.body, Body::Text(_));
+        let waiting = Waiting {
+            link: number,
+            message,
+            fingerprint,
+            requests,
+            may_wait,
+            stored: false,
+            early: None,
+            alarm: Alarm::default(),
+        };
         self.desk.waiting.insert(token, waiting);
         self.out.push(Output::Broker(Up::Submit { token, link: name, envelope: Arc::new(envelope) }));
     }
@@ -280,7 +348,8 @@ impl Sip {
         let crowded = self.desk.waiting.len() > MOST_HELD;
         let Some(waiting) = self.desk.waiting.get_mut(&token) else { return };
         let link = self.links.get_mut(&waiting.link);
-        let wait = link.as_ref().map_or(std::time::Duration::ZERO, |link| link.settings.answer_wait());
+        let wait =
+            link.as_ref().filter(|_| waiting.may_wait).map_or(std::time::Duration::ZERO, |link| link.settings.answer_wait());
         if let Some(link) = link {
             link.unanswered = link.unanswered.saturating_sub(1);
         }

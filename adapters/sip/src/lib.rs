@@ -2,10 +2,10 @@
 //! TCP or UDP where a link says so.
 //!
 //! It is a user agent on both sides and never a proxy: every transaction ends here, and what goes on is made anew from the
-//! envelope. Left out: sessions (INVITE, MSRP), presence, typing, receipts, registration.
+//! envelope. Presence (RFC 6665, 3856), typing (RFC 3994) and receipts (RFC 5438) beside them. Left out: sessions (INVITE, MSRP), registration.
 //!
 //! Reading order: [`LinkSettings`], `translate` (MESSAGE and envelope), `conn` (whose connection is it), `inbound` and
-//! `outbound` (the two ways of a message), `link` (whether it works). This file hands inputs on.
+//! `outbound` (the two ways of a message), `presence` (subscriber and notifier), `link` (whether it works). This file hands inputs on.
 
 mod address;
 mod attempts;
@@ -17,16 +17,18 @@ mod link;
 mod notices;
 mod outbound;
 mod outbox;
+mod presence;
 mod refusals;
 mod seen;
 mod settings;
 mod timers;
 mod translate;
+mod typing;
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-use interchange_adapter::{Adapter, Build, CloseReason, ConnId, Input, Now, Output, Platform};
+use interchange_adapter::{Adapter, Build, CloseReason, ConnId, Input, Now, Output, Platform, References};
 use interchange_model::{Domain, Down, LinkId, Settings, SettingsError};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -37,9 +39,11 @@ use crate::conn::Conn;
 use crate::inbound::Desk;
 use crate::link::Link;
 use crate::outbox::Place;
+use crate::presence::{Key, Presences};
 pub use crate::settings::{Dial, IdentityRule, LinkSettings, LinkTransport, Network, PlatformSettings};
 use crate::timers::{Sleeper, Timers};
 use crate::translate::Hub;
+use crate::typing::TypingStates;
 
 /// The platform `sip`.
 pub const PLATFORM: Platform = Platform { name: "sip", build, check_link };
@@ -55,7 +59,7 @@ fn build(build: Build<'_>) -> Result<Box<dyn Adapter>, SettingsError> {
     let mark = mark.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     Ok(Box::new(Sip {
         domain: build.hub.clone(),
-        hub: Hub { sent_by, mark },
+        hub: Hub { sent_by, mark, references: References::new(&build.secret) },
         random: StdRng::seed_from_u64(build.seed),
         // Another seed than that of the ids, which peers see.
         layer: TransactionLayer::new(layer_settings(), build.seed.rotate_left(32) ^ 0x5349_5000),
@@ -70,6 +74,8 @@ fn build(build: Build<'_>) -> Result<Box<dyn Adapter>, SettingsError> {
         names: HashMap::new(),
         clients: HashMap::new(),
         desk: Desk::new(),
+        presence: Presences::default(),
+        typing: TypingStates::default(),
         last_number: 0,
         stopped: false,
     }))
@@ -106,6 +112,8 @@ struct Sip {
     names: HashMap<LinkId, u64>,
     clients: HashMap<ClientId, Asked>,
     desk: Desk,
+    presence: Presences,
+    typing: TypingStates,
     last_number: u64,
     stopped: bool,
 }
@@ -117,12 +125,19 @@ enum Asked {
     Options { link: u64 },
     /// A message, or a notice.
     Message { link: u64, place: Place, sent: Instant },
+    /// To see somebody.
+    Subscribe { key: Key },
+    /// What somebody sees.
+    Notify { key: Key },
+    /// Whether somebody writes.
+    Typing,
 }
 
 impl Asked {
-    fn link(self) -> u64 {
+    fn link(self) -> Option<u64> {
         match self {
-            Asked::Options { link } | Asked::Message { link, .. } => link,
+            Asked::Options { link } | Asked::Message { link, .. } => Some(link),
+            Asked::Subscribe { .. } | Asked::Notify { .. } | Asked::Typing => None,
         }
     }
 }
@@ -162,12 +177,17 @@ impl Sip {
         match down {
             // Whether a domain is hosted is the broker's question, which refuses and traces in one place.
             Down::Links { links, .. } => self.links_changed(now, &links),
-            Down::Submitted { token, result } => self.submitted(now, token, result),
+            Down::Submitted { token, result } => {
+                if !self.watch_submitted(now, token, result) {
+                    self.submitted(now, token, result);
+                }
+            }
             Down::Deliver { link, delivery, envelope } => self.deliver(now, &link, delivery, &envelope),
             Down::Delivered { link, id } => self.delivered(now, &link, id),
             // SIP answers come back on the connection, or to the port, that the request went out on: to the hub that sent it.
             Down::Relayed { .. } => {}
-            Down::Told { .. } | Down::Remembered { .. } => {}
+            Down::Told { link, envelope } => self.told(now, &link, &envelope),
+            Down::Remembered { link, entries } => self.remembered(now, &link, &entries),
         }
     }
 
@@ -179,6 +199,8 @@ impl Sip {
                 Sleeper::Link(number) => self.wake_link(now, number),
                 Sleeper::Conn(conn) => self.wake_conn(now, conn),
                 Sleeper::Answer(token) => self.wake_answer(now, token),
+                Sleeper::Presence => self.wake_presence(now),
+                Sleeper::Typing => self.wake_typing(now),
             }
             self.run(now);
         }
@@ -199,7 +221,10 @@ impl Sip {
                     Action::TimedOut { client } => self.timed_out(now, client),
                     // Only we end a session's flow, and all that was under way on it was settled then.
                     Action::TransportFailed { client } => {
-                        self.clients.remove(&client);
+                        if let Some(asked) = self.clients.remove(&client) {
+                            self.typing_answered(now, client, None);
+                            self.presence_unanswered(now, asked);
+                        }
                     }
                     // Only INVITE has these, and each was answered 488.
                     Action::Ack { .. } | Action::Cancelled { .. } | Action::NotAcknowledged { .. } => {}

@@ -1,9 +1,12 @@
 //! One link: the connection it sends on, whether that works, and what waits for it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use interchange_adapter::{CloseReason, ConnId, Now, Outage, Output};
-use interchange_model::{DeliveryId, Domain, Health, Link as Provisioned, LinkId, MessageId, Outcome, SettingsError, Up};
+use interchange_model::{
+    DeliveryId, Domain, Envelope, Health, Link as Provisioned, LinkId, MessageId, Outcome, SettingsError, Up,
+};
 use rand::RngExt;
 use sip_codec::RequestBuilder;
 use sip_stack::{ClientId, Flow, FlowId};
@@ -91,8 +94,10 @@ pub(crate) struct Delivery {
     pub(crate) message: MessageId,
     /// Taken when it is sent.
     pub(crate) request: Option<Box<RequestBuilder>>,
-    /// It tells of a failure, so its own failure is told to nobody.
+    /// It tells of a failure or is a receipt, so its own failure is told to nobody.
     pub(crate) is_notice: bool,
+    /// What a 200 is a receipt for.
+    pub(crate) receipt: Option<Arc<Envelope>>,
 }
 
 impl Link {
@@ -221,6 +226,7 @@ impl Sip {
     fn begin_link(&mut self, now: Now, number: u64) {
         let Some(link) = self.links.get(&number) else { return };
         self.out.push(Output::Broker(Up::Health { link: link.id.clone(), health: Health::Connecting }));
+        self.out.push(Output::Broker(Up::Recall { link: link.id.clone() }));
         // The peer may be here already.
         let mut here: Vec<ConnId> =
             self.conns.iter().filter(|(_, conn)| conn.links.contains(&number)).map(|(conn, _)| *conn).collect();
@@ -331,13 +337,14 @@ impl Sip {
     pub(crate) fn probed(&mut self, now: Now, number: u64, client: ClientId) {
         let ping = self.next_ping(now);
         let Some(link) = self.links.get_mut(&number) else { return };
-        let next_options = now.instant + link.settings.options_interval();
+        let next_options = now.instant + self.presence.options_interval(link);
         match &mut link.state {
             State::Probing { session, probe } if probe.client == client => {
                 let next_ping = session.flow.reliable.then_some(ping);
                 link.state = State::Up(Active { session: *session, probe: None, next_options, next_ping, pong_until: None });
                 link.outage.over();
                 self.tell(number, Health::Up);
+                self.presence_up(now, number);
             }
             State::Up(active) if active.probe.is_some_and(|probe| probe.client == client) => {
                 active.probe = None;
@@ -522,9 +529,10 @@ impl Sip {
         }
         if active.probe.is_none() && now.instant >= active.next_options {
             let probe = self.options(now, number, session);
-            let Some(Link { state: State::Up(active), settings, .. }) = self.links.get_mut(&number) else { return };
+            let Some(interval) = self.links.get(&number).map(|link| self.presence.options_interval(link)) else { return };
+            let Some(Link { state: State::Up(active), .. }) = self.links.get_mut(&number) else { return };
             active.probe = probe;
-            active.next_options = now.instant + settings.options_interval();
+            active.next_options = now.instant + interval;
         }
         self.arm_link(number);
     }

@@ -5,7 +5,10 @@ use std::time::Instant;
 
 use interchange_adapter::Now;
 use interchange_adapter::Output;
-use interchange_model::{Body, DeliveryId, Envelope, Failure, LinkId, Outcome, Refusal, Text, Up};
+use interchange_model::{
+    Body, DeliveryId, Envelope, Failure, LinkId, MessageId, Outcome, Receipt, ReceiptKind, Refusal, Text, Token, Up,
+};
+use rand::RngExt;
 use sip_codec::{RequestBuilder, Response};
 use sip_stack::{ClientId, SendError};
 
@@ -19,9 +22,21 @@ impl Sip {
     /// The broker hands over an envelope.
     pub(crate) fn deliver(&mut self, now: Now, name: &LinkId, delivery: DeliveryId, envelope: &Arc<Envelope>) {
         let Some(number) = self.names.get(name).copied() else { return self.settle_at(name, delivery, Outcome::LinkDown) };
+        if let Body::Watch(watch) = envelope.body {
+            // From here on it is kept, and tried until it ends.
+            self.deliver_watch(now, name, envelope, watch);
+            return self.settle_at(name, delivery, Outcome::Delivered);
+        }
         let built = match &envelope.body {
-            Body::Text(text) => self.build_text(number, envelope, text).map(|request| (request, false)),
+            Body::Text(text) => {
+                self.note_words_out(&envelope.from, &envelope.to);
+                self.build_text(number, envelope, text).map(|request| (request, false))
+            }
             Body::Failure(failure) => Ok((self.build_failure(now, number, envelope, failure), true)),
+            Body::Receipt(receipt) => match translate::to_receipt(envelope, receipt, &self.hub) {
+                Ok(request) => Ok((request, true)),
+                Err(_) => Err(Refusal::Unsupported),
+            },
             _ => Err(Refusal::Unsupported),
         };
         let up = !self.stopped && self.links.get(&number).is_some_and(|link| matches!(link.state, State::Up(_)));
@@ -34,7 +49,8 @@ impl Sip {
             Ok((Some(request), is_notice)) => {
                 let Some(link) = self.links.get_mut(&number) else { return };
                 let request = Some(Box::new(request.cseq(link.attempts.sequence(envelope.id))));
-                let entry = Delivery { id: delivery, message: envelope.id, request, is_notice };
+                let receipt = receipt_of(link, envelope);
+                let entry = Delivery { id: delivery, message: envelope.id, request, is_notice, receipt };
                 link.outbox.push((envelope.from.clone(), envelope.to.clone()), entry);
                 return self.send_waiting(now, number);
             }
@@ -46,7 +62,8 @@ impl Sip {
         let Some(link) = self.links.get(&number) else { return Ok(None) };
         let most = link.settings.max_message();
         let udp = link.settings.transport == LinkTransport::Udp;
-        let request = translate::to_request(envelope, text, &self.hub, most)?;
+        let manner = translate::Manner { max_text: most, imdn: link.settings.imdn };
+        let request = translate::to_request(envelope, text, &self.hub, manner)?;
         // RFC 3428 §8: over UDP the whole request counts.
         if udp && let Some(request) = &request {
             let via = self.hub.via(interchange_adapter::Transport::Udp).and_then(|via| via.with_branch(LONG_BRANCH));
@@ -105,7 +122,7 @@ impl Sip {
     pub(crate) fn responded(&mut self, now: Now, client: ClientId, response: &Response) {
         let asked = if response.is_final() { self.clients.remove(&client) } else { self.clients.get(&client).copied() };
         let Some(asked) = asked else { return };
-        if let Some(link) = self.links.get_mut(&asked.link()) {
+        if let Some(link) = asked.link().and_then(|number| self.links.get_mut(&number)) {
             link.heard = Some(now.instant);
         }
         if !response.is_final() {
@@ -114,6 +131,8 @@ impl Sip {
         match asked {
             Asked::Options { link } => self.probed(now, link, client),
             Asked::Message { link, place, .. } => self.answered(now, link, place, response),
+            Asked::Subscribe { .. } | Asked::Notify { .. } => self.presence_answered(now, asked, response),
+            Asked::Typing => self.typing_answered(now, client, Some(response.status())),
         }
     }
 
@@ -123,6 +142,8 @@ impl Sip {
         let Some(delivery) = link.outbox.get(place) else { return };
         let message = delivery.message;
         let code = response.status();
+        // Decision 13: 200 says that the recipient's side has it, 202 only that somebody keeps it.
+        let receipt = if code == 200 { delivery.receipt.clone() } else { None };
         let outcome = match code {
             200..=299 => Outcome::Delivered,
             // RFC 3261 §21.5.4: with Retry-After it is about the server, and the message stays ours.
@@ -148,6 +169,17 @@ impl Sip {
             self.out.push(Output::Note { conn: session.conn, text });
         }
         self.finish(number, place, outcome);
+        if let (Some(receipt), Some(name)) = (receipt, self.links.get(&number).map(|link| link.id.clone())) {
+            let id = MessageId::new(now.wall, self.random.random());
+            let token = Token(self.number());
+            let body = Body::Receipt(Receipt {
+                of: Some(receipt.id),
+                native_id: receipt.native_id.clone(),
+                what: ReceiptKind::Delivered,
+            });
+            let envelope = Envelope { origin: name.clone(), from_device: None, ..receipt.answer(id, body, now.wall) };
+            self.out.push(Output::Broker(Up::Submit { token, link: name, envelope: Arc::new(envelope) }));
+        }
         self.send_waiting(now, number);
     }
 
@@ -157,6 +189,8 @@ impl Sip {
             None => {}
             Some(Asked::Options { link }) => self.probe_failed(now, link, client),
             Some(Asked::Message { link, place, sent }) => self.message_timed_out(now, link, place, sent),
+            Some(asked @ (Asked::Subscribe { .. } | Asked::Notify { .. })) => self.presence_unanswered(now, asked),
+            Some(Asked::Typing) => self.typing_answered(now, client, None),
         }
     }
 
@@ -202,4 +236,10 @@ impl Link {
     pub(crate) fn is_busy(&self) -> bool {
         !self.outbox.is_empty()
     }
+}
+
+/// The envelope whose sender is to be told by a 200 that it has arrived: one that wants it, where the recipient's client is not asked itself.
+fn receipt_of(link: &Link, envelope: &Arc<Envelope>) -> Option<Arc<Envelope>> {
+    let Body::Text(text) = &envelope.body else { return None };
+    (text.wants.delivered && !link.settings.imdn).then(|| envelope.clone())
 }

@@ -85,6 +85,17 @@ pub enum LinkTransport {
     Udp,
 }
 
+impl LinkTransport {
+    /// Its name as a URI parameter (RFC 3261 §19.1.1).
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Tls => "tls",
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
 impl From<LinkTransport> for Transport {
     fn from(transport: LinkTransport) -> Self {
         match transport {
@@ -123,6 +134,9 @@ pub struct LinkSettings {
     /// Milliseconds for which the answer to a stored message is held back, so that it can be 200 or the recipient's own
     /// refusal instead of 202. 0 to 20,000; default 1,000.
     pub answer_wait: u64,
+    /// Whether the member's clients are asked for receipts (IMDN, RFC 5438) when a sender of another platform wants one. Without it a 200 counts
+    /// as one: the recipient's server, or client, has the message.
+    pub imdn: bool,
     /// Seconds between two OPTIONS that ask whether the peer lives. 10 to 3,600, over UDP 10 to 120; default 60.
     pub options_interval: u64,
 }
@@ -140,6 +154,7 @@ impl Default for LinkSettings {
             dial: Dial::Always,
             max_message: None,
             answer_wait: 1_000,
+            imdn: false,
             options_interval: 60,
         }
     }

@@ -13,6 +13,10 @@ pub(crate) enum Sleeper {
     Conn(ConnId),
     /// A message whose answer is held back.
     Answer(Token),
+    /// Something of presence.
+    Presence,
+    /// Somebody may have stopped to write.
+    Typing,
 }
 
 /// All deadlines.

@@ -2,7 +2,12 @@
 
 use std::time::{Duration, SystemTime};
 
-use interchange_model::{Address, Body, Envelope, Failure, LinkId, MessageId, Plain, Refusal, Text};
+use interchange_adapter::References;
+use interchange_model::{
+    Address, Body, Envelope, Failure, LinkId, MessageId, Plain, Receipt, ReceiptKind, Refusal, Relation, Text,
+};
+use simple_codec::cpim::{self, Cpim, Header};
+use simple_codec::imdn::{self, Imdn, Status};
 use sip_codec::{ContentType, Method, Name, NameAddr, Request, RequestBuilder, Transport, Unencodable, Value, Via};
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
@@ -24,6 +29,8 @@ pub(crate) struct Hub {
     pub(crate) sent_by: SentBy,
     /// This installation's name in [`TRACE`]: says nothing to others, and stays the same after a restart.
     pub(crate) mark: String,
+    /// By which receipts name our messages.
+    pub(crate) references: References,
 }
 
 impl Hub {
@@ -75,7 +82,7 @@ pub(crate) fn to_envelope(
         from_device: from.device,
         to: to.address,
         to_device: to.device,
-        native_id: None,
+        native_id: words.message_id.map(Into::into),
         accepted: now,
         // RFC 3261 §16.6 step 3; none is 70 (§16.3 step 3).
         hops: request.max_forwards().map_or(Envelope::FULL_HOPS, |hops| hops.min(Envelope::FULL_HOPS)).saturating_sub(1),
@@ -85,6 +92,7 @@ pub(crate) fn to_envelope(
             subject: subject.map(|subject| cut(&subject)).filter(|subject| !subject.is_empty()),
             language: headers.tokens(Name::ContentLanguage).next().filter(|tag| is_language(tag)).map(|tag| tag.as_ref().into()),
             written: headers.first(Name::Date).and_then(|date| written(&date.text(), now)),
+            wants: words.wants,
             ..Text::default()
         }),
     }
@@ -109,33 +117,74 @@ fn is_language(tag: &str) -> bool {
         && tag.split('-').all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
 
+/// How messages go to a link.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manner {
+    /// Bytes of text in one request.
+    pub(crate) max_text: usize,
+    /// The link's people are asked for receipts (RFC 5438) where a sender wants one.
+    pub(crate) imdn: bool,
+}
+
+/// The words of a text. What it is to an earlier one, and the files that belong to it, are said in words, since SIP has nothing else for them.
+fn words_of(text: &Text) -> std::borrow::Cow<'_, str> {
+    let plain = text.plain.as_str();
+    let subject = text.subject.as_ref().map(Plain::as_str).filter(|subject| !subject.is_empty());
+    let mut words = match &text.relation {
+        // Case 28: what people do who have no other way to correct themselves.
+        Some(Relation::Correction) if !plain.is_empty() => std::borrow::Cow::Owned(format!("* {plain}")),
+        Some(Relation::Reaction(reactions)) if plain.is_empty() => {
+            let reactions: Vec<&str> = reactions.iter().map(Plain::as_str).collect();
+            // All taken back: nothing that could be said of which.
+            let said = if reactions.is_empty() { String::new() } else { format!("reacted with {}", reactions.join(" ")) };
+            std::borrow::Cow::Owned(said)
+        }
+        _ if plain.is_empty() => subject.unwrap_or_default().into(),
+        _ => plain.into(),
+    };
+    for file in text.files.iter().filter(|file| !plain.contains(file.url.as_str())) {
+        let words = words.to_mut();
+        if !words.is_empty() {
+            words.push('\n');
+        }
+        words.push_str(file.url.as_str());
+    }
+    words
+}
+
 /// The MESSAGE of a text. `None`: it says nothing, so there is nothing to send.
 ///
 /// # Errors
-/// [`Refusal::Loop`] without a hop left; [`Refusal::TooLarge`] for more than `max_text` bytes of text;
+/// [`Refusal::Loop`] without a hop left; [`Refusal::TooLarge`] for more text than the link takes;
 /// [`Refusal::Unsupported`] for what SIP cannot say.
-pub(crate) fn to_request(
-    envelope: &Envelope,
-    text: &Text,
-    hub: &Hub,
-    max_text: usize,
-) -> Result<Option<RequestBuilder>, Refusal> {
+pub(crate) fn to_request(envelope: &Envelope, text: &Text, hub: &Hub, manner: Manner) -> Result<Option<RequestBuilder>, Refusal> {
     let subject = text.subject.as_ref().filter(|subject| !subject.is_empty());
-    let words = match subject {
-        Some(subject) if text.plain.is_empty() => subject,
-        _ => &text.plain,
-    };
+    let words = words_of(text);
     if words.is_empty() {
-        return Ok(None);
+        // Case 27: words that nobody here can read are never dropped without a word.
+        return if text.encrypted { Err(Refusal::Unsupported) } else { Ok(None) };
     }
-    if words.as_str().len() > max_text {
+    if words.len() > manner.max_text {
         return Err(Refusal::TooLarge);
     }
     if envelope.hops == 0 {
         return Err(Refusal::Loop);
     }
     let build = || {
-        let mut request = message(envelope, hub, text.written.unwrap_or(envelope.accepted), words.as_str())?;
+        let date = text.written.unwrap_or(envelope.accepted);
+        let mut request = if manner.imdn && !text.wants.is_nothing() {
+            let asked = if text.wants.displayed {
+                "positive-delivery, negative-delivery, display"
+            } else {
+                "positive-delivery, negative-delivery"
+            };
+            let id = hub.references.write(envelope);
+            let headers = [("Message-ID", id.as_str()), ("Disposition-Notification", asked)];
+            let content = wrapped(envelope, date, &headers, &[("Content-Type", "text/plain;charset=UTF-8")], &words)?;
+            message(envelope, hub, date)?.body(ContentType::new("message", "cpim")?, content)
+        } else {
+            plain_body(message(envelope, hub, date)?, &words)?
+        };
         if let Some(subject) = subject {
             request = request.header(Name::Subject, Value::new(&one_line(&cut(subject)))?)?;
         }
@@ -166,26 +215,84 @@ pub(crate) fn to_notice(envelope: &Envelope, failure: &Failure, more: u32, hub: 
         more => format!(" {more} more messages were not delivered either."),
     };
     let line = format!("{of} was not delivered. {}{others}", failure.why.sentence());
-    message(envelope, hub, envelope.accepted, &line)
+    plain_body(message(envelope, hub, envelope.accepted)?, &line)
+}
+
+/// The MESSAGE that tells a sender what became of a message that asked for it (RFC 5438 §7.2). `None`: it did not ask in a way that could be
+/// answered.
+///
+/// # Errors
+/// [`Unencodable`], which no address of the model is.
+pub(crate) fn to_receipt(envelope: &Envelope, receipt: &Receipt, hub: &Hub) -> Result<Option<RequestBuilder>, Unencodable> {
+    // Case 39: of a message that never was, nobody is told.
+    let (Some(_), Some(id)) = (receipt.of, &receipt.native_id) else { return Ok(None) };
+    let status = match receipt.what {
+        ReceiptKind::Delivered => Status::Delivered,
+        ReceiptKind::Displayed => Status::Displayed,
+    };
+    let recipient = address::to_uri(&envelope.from)?.to_string();
+    let document = Imdn {
+        message_id: id.to_string(),
+        date_time: date_time(envelope.accepted),
+        recipient: Some(recipient.clone()),
+        original_recipient: Some(recipient),
+        status,
+    };
+    let own = envelope.id.to_string();
+    let content = [("Content-Type", "message/imdn+xml"), ("Content-Disposition", "notification")];
+    let content = wrapped(envelope, envelope.accepted, &[("Message-ID", &own)], &content, &document.write())?;
+    let request = message(envelope, hub, envelope.accepted)?;
+    Ok(Some(request.body(ContentType::new("message", "cpim")?, content)))
+}
+
+/// A message/cpim between two people; `headers`: those of IMDN.
+fn wrapped(
+    envelope: &Envelope,
+    date: SystemTime,
+    headers: &[(&str, &str)],
+    content_headers: &[(&str, &str)],
+    words: &str,
+) -> Result<Vec<u8>, Unencodable> {
+    let header =
+        |namespace: &str, name: &str, value: String| Header { namespace: namespace.to_owned(), name: name.to_owned(), value };
+    let mut all = vec![
+        header("", "From", format!("<{}>", address::to_uri(&envelope.from)?)),
+        header("", "To", format!("<{}>", address::to_uri(&envelope.to)?)),
+        header("", "DateTime", date_time(date)),
+    ];
+    all.extend(headers.iter().map(|(name, value)| header(imdn::CPIM_NAMESPACE, name, cpim::escape(value))));
+    let content_headers = content_headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Ok(Cpim { headers: all, content_headers, content: words.replace('\n', "\r\n").into_bytes() }.write())
+}
+
+/// RFC 3862 §4.4: as RFC 3339 writes it.
+fn date_time(time: SystemTime) -> String {
+    OffsetDateTime::from(time)
+        .format(&time::format_description::well_known::Rfc3339)
+        .unwrap_or_else(|_| "1970-01-01T00:00:00Z".to_owned())
+}
+
+/// Words as the body of a request.
+fn plain_body(request: RequestBuilder, words: &str) -> Result<RequestBuilder, Unencodable> {
+    let media = ContentType::new("text", "plain")?.with_param("charset", "UTF-8")?;
+    // RFC 3428 §7, RFC 2046 §4.1.1: lines end by CR LF.
+    Ok(request.body(media, words.replace('\n', "\r\n")))
 }
 
 /// What every MESSAGE of ours has. Call-ID and From tag follow from the envelope's id, so that a repeat is known as one.
-fn message(envelope: &Envelope, hub: &Hub, date: SystemTime, words: &str) -> Result<RequestBuilder, Unencodable> {
+fn message(envelope: &Envelope, hub: &Hub, date: SystemTime) -> Result<RequestBuilder, Unencodable> {
     let id = envelope.id;
     let to = address::to_uri(&envelope.to)?;
     // RFC 3261 §19.3: at least 32 random bits; the lower half of an id has 62.
     let tag = format!("{:016x}", u64::try_from(id.0 & u128::from(u64::MAX)).unwrap_or_default());
-    let request = Request::builder(Method::Message, to.clone())
+    Request::builder(Method::Message, to.clone())
         .from(NameAddr::new(address::to_uri(&envelope.from)?).with_tag(&tag)?)
         .to(NameAddr::new(to))
         .call_id(&format!("{id}@{}", hub.sent_by.host))?
         .cseq(1)
         .max_forwards(envelope.hops.min(Envelope::FULL_HOPS))
         .header(Name::Date, Value::new(&format_date(date))?)?
-        .named_header(TRACE, Value::new(&format!("{id};hub={}", hub.mark))?)?;
-    let media = ContentType::new("text", "plain")?.with_param("charset", "UTF-8")?;
-    // RFC 3428 §7, RFC 2046 §4.1.1: lines end by CR LF.
-    Ok(request.body(media, words.replace('\n', "\r\n")))
+        .named_header(TRACE, Value::new(&format!("{id};hub={}", hub.mark))?)
 }
 
 /// The OPTIONS by which a link is asked whether it lives.

@@ -24,13 +24,16 @@
 //! # let _ = client;
 //! ```
 //!
-//! Left out: dialogs, routing, connections, and every decision about who may do what. [`Rules`] holds the checks of RFC 3261
+//! A [`Dialog`] is what two sides keep beyond a transaction; what they do in it is not known here.
+//!
+//! Left out: subscriptions, sessions, routing, connections, and every decision about who may do what. [`Rules`] holds the checks of RFC 3261
 //! §8.2 that need no policy.
 #![forbid(unsafe_code)]
 
 mod branch;
 mod checks;
 mod client;
+mod dialog;
 mod key;
 mod layer;
 mod server;
@@ -38,6 +41,7 @@ mod timers;
 
 pub use checks::{Refused, Rules};
 pub use client::SendError;
+pub use dialog::{Dialog, DialogFault, Parts};
 pub use layer::{Action, ClientId, Flow, FlowId, PeerId, ServerId, Settings, TransactionLayer};
 pub use server::{Delivery, RespondError};
 pub use timers::Timers;

@@ -1,88 +1,48 @@
 //! message/cpim (RFC 3862): a message with headers of its own around a MIME body.
 
-use interchange_model::{Address, Plain};
+use interchange_model::{Address, Plain, Wants};
+use simple_codec::cpim::{Cpim, uri};
+use simple_codec::imdn::CPIM_NAMESPACE;
 use sip_codec::Uri;
 
-use super::{BodyFault, Words, header, header_block, mime_type, read_part};
+use super::{BodyFault, Said, mime_type, read_content};
 use crate::address;
 
-/// The words inside. Its From must be the sender that the link has proved; the other headers say nothing that counts,
-/// except Require, which asks for what we do not know.
-pub(super) fn read(body: &[u8], from: &Address, depth: u8) -> Result<Words, BodyFault> {
-    let (headers, rest) = header_block(body).ok_or(BodyFault::Malformed)?;
-    // RFC 3862 §2.3: the encapsulated MIME object has headers of its own.
-    let (mime, content) = header_block(rest).ok_or(BodyFault::Malformed)?;
+/// What is said inside. Its From must be the sender that the link has proved; of the other headers those count that ask for receipts, and
+/// Require, which asks for what we do not know.
+pub(super) fn read(body: &[u8], from: &Address, depth: u8) -> Result<Said, BodyFault> {
+    let message = Cpim::read(body).map_err(|_| BodyFault::Malformed)?;
     // RFC 3862 §4.6
-    if header(&headers, "Require").is_some() {
+    if message.all("Require").next().is_some() {
         return Err(BodyFault::Media);
     }
-    // Every From: a second one would speak to whoever reads the last.
-    for (_, value) in headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("From")) {
-        let inner = sender(value).ok_or(BodyFault::Malformed)?;
-        if inner != *from {
+    // Every From: a second one would speak to whoever reads the last (abuse case 6).
+    for value in message.all("From") {
+        let inner = Uri::parse(uri(value).as_bytes()).ok().and_then(|uri| address::from_sender_uri(&uri).ok());
+        if inner.ok_or(BodyFault::Malformed)?.address != *from {
             return Err(BodyFault::Spoofed);
         }
     }
-    let mut words = read_part(&mime_type(&mime)?, content, from, depth + 1)?;
-    words.subject = header(&headers, "Subject").map(|text| Plain::new(&unescape(without_language(text))));
-    Ok(words)
-}
-
-/// The address in `Name <im:user@domain>`.
-fn sender(value: &str) -> Option<Address> {
-    let (_, uri) = value.rsplit_once('<')?;
-    let uri = Uri::parse(uri.strip_suffix('>')?.trim().as_bytes()).ok()?;
-    address::from_sender_uri(&uri).ok().map(|party| party.address)
-}
-
-/// A Subject may begin with its language: `;lang=fr Objet` (RFC 3862 §4.5).
-fn without_language(text: &str) -> &str {
-    match text.strip_prefix(';') {
-        Some(parameter) => parameter.split_once(' ').map_or("", |(_, subject)| subject.trim_start()),
-        None => text,
+    let said = read_content(&mime_type(&message.content_headers)?, &message.content, from, depth + 1)?;
+    let Said::Words(mut words) = said else { return Ok(said) };
+    words.subject = message.subject().map(|(text, _)| Plain::new(&text));
+    words.message_id =
+        message.of(CPIM_NAMESPACE, "Message-ID").next().filter(|id| (1..=255).contains(&id.len())).map(str::to_owned);
+    if words.message_id.is_some() {
+        // RFC 5438 §6.2: a list.
+        let asked: Vec<&str> =
+            message.of(CPIM_NAMESPACE, "Disposition-Notification").flat_map(|list| list.split(',')).map(str::trim).collect();
+        let asks = |name: &str| asked.iter().any(|word| word.eq_ignore_ascii_case(name));
+        words.wants = Wants { delivered: asks("positive-delivery"), displayed: asks("display") };
     }
-}
-
-/// RFC 3862 §2.3.1: `\\`, `\"`, `\'`, `\b`, `\t`, `\n`, `\r` and `\uXXXX`. Anything else stands as it is.
-fn unescape(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('\\') {
-        plain.push_str(before);
-        let mut chars = after.chars();
-        rest = match chars.next() {
-            Some('u') => match after.get(1..5).and_then(|hex| u32::from_str_radix(hex, 16).ok()).and_then(char::from_u32) {
-                Some(c) => {
-                    plain.push(c);
-                    after.get(5..).unwrap_or_default()
-                }
-                None => {
-                    plain.push('\u{fffd}');
-                    chars.as_str()
-                }
-            },
-            Some(c @ ('\\' | '"' | '\'')) => {
-                plain.push(c);
-                chars.as_str()
-            }
-            // A line, since it goes where a line is expected.
-            Some('b' | 't' | 'n' | 'r') => {
-                plain.push(' ');
-                chars.as_str()
-            }
-            _ => {
-                plain.push('\\');
-                after
-            }
-        };
-    }
-    plain.push_str(rest);
-    plain
+    Ok(Said::Words(words))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::text;
+    use sip_codec::ContentType;
+
+    use super::super::tests::{bob, text};
     use super::*;
 
     const MEDIA: &str = "message/cpim";
@@ -111,7 +71,7 @@ mod tests {
     #[test]
     fn what_is_not_simple_is_refused() {
         for (body, fault) in [
-            ("From: <im:bob@b.example>\r\n\r\nContent-Type: message/imdn+xml\r\n\r\n<imdn/>", BodyFault::Media),
+            ("From: <im:bob@b.example>\r\n\r\nContent-Type: message/imdn+xml\r\n\r\n<imdn/>", BodyFault::Malformed),
             ("From: <im:bob@b.example>\r\nRequire: x.y\r\n\r\nContent-Type: text/plain\r\n\r\nhello", BodyFault::Media),
             ("From: bob\r\n\r\nContent-Type: text/plain\r\n\r\nhello", BodyFault::Malformed),
             ("From: <im:bob@b.example>\r\n\r\nhello", BodyFault::Malformed),
@@ -125,16 +85,27 @@ mod tests {
     }
 
     #[test]
-    fn escapes_in_a_subject() {
-        for (escaped, plain) in [
-            ("lunch", "lunch"),
-            (r"a\\b\'\u00e9\n.", "a\\b'é ."),
-            (r"\ud800x\u12", "\u{fffd}d800x\u{fffd}12"),
-            (r"end\", "end\\"),
-            (r"\é", "\\é"),
-        ] {
-            assert_eq!(unescape(escaped), plain);
-        }
-        assert_eq!(without_language(";lang=fr Objet"), "Objet");
+    fn case_38_receipts_that_are_asked_for() {
+        let asking = |list: &str| {
+            let body = format!(
+                "From: <im:bob@b.example>\r\nTo: <im:alice@a.example>\r\nNS: q <urn:ietf:params:imdn>\r\nq.Message-ID: abc\r\nq.Disposition-Notification: {list}\r\nSubject: Lunch\r\n\r\nContent-Type: text/plain\r\n\r\nhello"
+            );
+            match super::super::read(Some(&ContentType::new("message", "cpim").unwrap()), body.as_bytes(), &bob()) {
+                Ok(Some(Said::Words(words))) => words,
+                other => panic!("{other:?}"),
+            }
+        };
+        let words = asking("positive-delivery, Display");
+        assert_eq!((words.message_id.as_deref(), words.wants), (Some("abc"), Wants { delivered: true, displayed: true }));
+        assert_eq!(words.subject, Some(Plain::new("Lunch")));
+        assert_eq!(asking("negative-delivery").wants, Wants::default());
+    }
+
+    #[test]
+    fn a_receipt_inside_is_read() {
+        let inside = "<imdn xmlns='urn:ietf:params:xml:ns:imdn'><message-id>m</message-id><datetime/><delivery-notification><status><delivered/></status></delivery-notification></imdn>";
+        let body = format!("From: <im:bob@b.example>\r\n\r\nContent-Type: message/imdn+xml\r\n\r\n{inside}");
+        let said = super::super::read(Some(&ContentType::new("message", "cpim").unwrap()), body.as_bytes(), &bob());
+        assert!(matches!(said, Ok(Some(Said::Receipt(imdn))) if imdn.message_id == "m"));
     }
 }

@@ -1,11 +1,13 @@
-//! Bodies of incoming messages: whatever holds readable words becomes plain text, the rest is refused.
+//! Bodies of incoming messages: whatever holds readable words becomes plain text; typing and receipts are read; the rest is refused.
 
 mod cpim;
 mod html;
 mod multipart;
 
 use encoding_rs::Encoding;
-use interchange_model::{Address, Plain};
+use interchange_model::{Address, Plain, Wants};
+use simple_codec::composing::Composing;
+use simple_codec::imdn::Imdn;
 use sip_codec::ContentType;
 
 /// What was readable in a body.
@@ -14,6 +16,21 @@ pub(crate) struct Words {
     pub(crate) plain: Plain,
     /// Only message/cpim has one of its own.
     pub(crate) subject: Option<Plain>,
+    /// The name by which receipts will call it (RFC 5438 §6.3).
+    pub(crate) message_id: Option<String>,
+    /// The receipts that are asked for.
+    pub(crate) wants: Wants,
+}
+
+/// What a body says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// Words.
+    Words(Words),
+    /// Whether somebody writes.
+    Composing(Composing),
+    /// What became of a message.
+    Receipt(Imdn),
 }
 
 /// Why a body is not carried.
@@ -39,26 +56,42 @@ pub(crate) enum BodyFault {
 /// How deep bodies may be nested in one another; the outermost is level 1.
 const MAX_DEPTH: u8 = 4;
 
-/// The words of a body. `None`: it says nothing, which is no message and no fault either.
+/// What a body says. `None`: nothing, which is no message and no fault either.
 ///
 /// # Errors
 /// [`BodyFault`].
-pub(crate) fn read(content_type: Option<&ContentType>, body: &[u8], from: &Address) -> Result<Option<Words>, BodyFault> {
+pub(crate) fn read(content_type: Option<&ContentType>, body: &[u8], from: &Address) -> Result<Option<Said>, BodyFault> {
     if body.is_empty() {
         return Ok(None);
     }
-    let words = read_part(content_type.ok_or(BodyFault::NoType)?, body, from, 1)?;
-    Ok(Some(words).filter(|words| !words.plain.is_empty()))
+    let content_type = content_type.ok_or(BodyFault::NoType)?;
+    let said = match (content_type.kind(), content_type.subtype()) {
+        ("message", "cpim") => cpim::read(body, from, 1)?,
+        _ => read_content(content_type, body, from, 1)?,
+    };
+    Ok(Some(said).filter(|said| !matches!(said, Said::Words(words) if words.plain.is_empty())))
+}
+
+/// What stands by itself or in a message/cpim.
+fn read_content(content_type: &ContentType, body: &[u8], from: &Address, depth: u8) -> Result<Said, BodyFault> {
+    match (content_type.kind(), content_type.subtype()) {
+        simple_codec::composing::MEDIA_TYPE => Composing::read(body).map(Said::Composing).map_err(|_| BodyFault::Malformed),
+        simple_codec::imdn::MEDIA_TYPE => Imdn::read(body).map(Said::Receipt).map_err(|_| BodyFault::Malformed),
+        _ => read_part(content_type, body, from, depth).map(Said::Words),
+    }
 }
 
 fn read_part(content_type: &ContentType, body: &[u8], from: &Address, depth: u8) -> Result<Words, BodyFault> {
     match (content_type.kind(), content_type.subtype()) {
-        ("text", "plain") => Ok(Words { plain: Plain::new(&decode(content_type, body)?), subject: None }),
-        ("text", "html") => Ok(Words { plain: Plain::new(&html::to_plain(&decode(content_type, body)?)), subject: None }),
+        ("text", "plain") => Ok(Words { plain: Plain::new(&decode(content_type, body)?), ..Words::default() }),
+        ("text", "html") => Ok(Words { plain: Plain::new(&html::to_plain(&decode(content_type, body)?)), ..Words::default() }),
         ("multipart", "alternative" | "mixed" | "related") if depth < MAX_DEPTH => {
             multipart::read(content_type, body, from, depth)
         }
-        ("message", "cpim") if depth < MAX_DEPTH => cpim::read(body, from, depth),
+        ("message", "cpim") if depth < MAX_DEPTH => match cpim::read(body, from, depth)? {
+            Said::Words(words) => Ok(words),
+            Said::Composing(_) | Said::Receipt(_) => Err(BodyFault::Media),
+        },
         _ => Err(BodyFault::Media),
     }
 }
@@ -135,7 +168,11 @@ mod tests {
 
     pub(super) fn text(media: &str, body: impl AsRef<[u8]>) -> Result<Option<String>, BodyFault> {
         let media = ContentType::parse(media.as_bytes()).unwrap();
-        read(Some(&media), body.as_ref(), &bob()).map(|words| words.map(|words| words.plain.as_str().to_owned()))
+        let said = read(Some(&media), body.as_ref(), &bob())?;
+        Ok(said.map(|said| match said {
+            Said::Words(words) => words.plain.as_str().to_owned(),
+            other => format!("{other:?}"),
+        }))
     }
 
     fn some(text: &str) -> Result<Option<String>, BodyFault> {
@@ -159,10 +196,12 @@ mod tests {
 
     #[test]
     fn case_18_what_is_no_text_is_refused() {
-        for media in
-            ["application/pdf", "application/im-iscomposing+xml", "message/imdn+xml", "image/png", "text/rtf", "text/calendar"]
-        {
+        for media in ["application/pdf", "image/png", "text/rtf", "text/calendar"] {
             assert_eq!(text(media, "x"), Err(BodyFault::Media), "{media}");
+        }
+        // Case 36.
+        for media in ["application/im-iscomposing+xml", "message/imdn+xml"] {
+            assert_eq!(text(media, "x"), Err(BodyFault::Malformed), "{media}");
         }
         assert_eq!(read(None, b"x", &bob()), Err(BodyFault::NoType));
         assert_eq!(read(None, b"", &bob()), Ok(None));

@@ -6,8 +6,16 @@ use sip_codec::{Host, Limits, Message, decode_datagram};
 
 use crate::body;
 
+fn up_to(max_text: usize) -> Manner {
+    Manner { max_text, imdn: false }
+}
+
 fn hub() -> Hub {
-    Hub { sent_by: SentBy { host: Host::new("hub.example").unwrap(), port: None }, mark: "00ff".into() }
+    Hub {
+        sent_by: SentBy { host: Host::new("hub.example").unwrap(), port: None },
+        mark: "00ff".into(),
+        references: References::new(b"secret"),
+    }
 }
 
 fn moment() -> SystemTime {
@@ -41,7 +49,7 @@ fn encoded(builder: RequestBuilder) -> Bytes {
 
 fn sent(envelope: &Envelope) -> String {
     let Body::Text(text) = &envelope.body else { panic!() };
-    String::from_utf8(encoded(to_request(envelope, text, &hub(), 65_536).unwrap().unwrap()).to_vec()).unwrap()
+    String::from_utf8(encoded(to_request(envelope, text, &hub(), up_to(65_536)).unwrap().unwrap()).to_vec()).unwrap()
 }
 
 /// What the other side would make of our bytes.
@@ -50,7 +58,9 @@ fn read_back(bytes: Bytes) -> Envelope {
     let from = address::from_sender_uri(request.from().uri()).unwrap();
     let to = address::from_uri(request.uri()).unwrap();
     let media = request.headers().content_type().unwrap();
-    let words = body::read(media.as_ref(), request.body(), &from.address).unwrap().unwrap();
+    let Some(body::Said::Words(words)) = body::read(media.as_ref(), request.body(), &from.address).unwrap() else {
+        panic!("words")
+    };
     to_envelope(&request, from, to, words, MessageId(1), "b".into(), moment())
 }
 
@@ -95,7 +105,7 @@ fn case_20_and_22_language_and_subject() {
     // A subject without words is the words; nothing at all is nothing to send.
     let only = alice_to_bob(Text { subject: Some("Lunch".into()), kind: TextKind::Single, ..Text::default() });
     assert!(sent(&only).ends_with("\r\n\r\nLunch"));
-    assert!(matches!(to_request(&only, &Text::default(), &hub(), 100), Ok(None)));
+    assert!(matches!(to_request(&only, &Text::default(), &hub(), up_to(100)), Ok(None)));
     let bad_tag = sent(&alice_to_bob(Text { plain: "x".into(), language: Some("c\r\ns".into()), ..Text::default() }));
     assert!(!bad_tag.contains("Content-Language"));
 }
@@ -127,7 +137,7 @@ fn hops_are_counted_down_and_end() {
     let text = Text { plain: "x".into(), ..Text::default() };
     let mut tired = alice_to_bob(text.clone());
     tired.hops = 0;
-    assert!(matches!(to_request(&tired, &text, &hub(), 100), Err(Refusal::Loop)));
+    assert!(matches!(to_request(&tired, &text, &hub(), up_to(100)), Err(Refusal::Loop)));
     tired.hops = 200;
     assert!(sent(&tired).contains("\r\nMax-Forwards: 70\r\n"));
     tired.hops = 3;
@@ -137,8 +147,8 @@ fn hops_are_counted_down_and_end() {
 #[test]
 fn case_25_too_large_is_refused() {
     let text = Text { plain: "x".repeat(101).as_str().into(), ..Text::default() };
-    assert!(matches!(to_request(&alice_to_bob(text.clone()), &text, &hub(), 100), Err(Refusal::TooLarge)));
-    assert!(to_request(&alice_to_bob(text.clone()), &text, &hub(), 101).is_ok());
+    assert!(matches!(to_request(&alice_to_bob(text.clone()), &text, &hub(), up_to(100)), Err(Refusal::TooLarge)));
+    assert!(to_request(&alice_to_bob(text.clone()), &text, &hub(), up_to(101)).is_ok());
 }
 
 #[test]
@@ -177,7 +187,7 @@ proptest! {
         let (Ok(from), Ok(to)) = (Address::new(&from, domain.clone()), Address::new(&to, domain)) else { return Ok(()) };
         let text = Text { plain: words.as_str().into(), subject: subject.as_deref().map(Plain::new), ..Text::default() };
         let before = envelope(from, to, text.clone());
-        let Ok(Some(request)) = to_request(&before, &text, &hub(), 65_536) else { return Ok(()) };
+        let Ok(Some(request)) = to_request(&before, &text, &hub(), up_to(65_536)) else { return Ok(()) };
         let after = read_back(encoded(request));
         prop_assert_eq!((after.from.user(), after.to.user()), (before.from.user(), before.to.user()));
         let Body::Text(back) = after.body else { panic!() };
@@ -189,7 +199,7 @@ proptest! {
     #[test]
     fn abuse_29_nothing_from_outside_begins_a_header(subject in any::<String>(), language in any::<String>()) {
         let text = Text { plain: "x".into(), subject: Some(subject.as_str().into()), language: Some(language.as_str().into()), ..Text::default() };
-        if let Ok(Some(request)) = to_request(&alice_to_bob(text.clone()), &text, &hub(), 65_536) {
+        if let Ok(Some(request)) = to_request(&alice_to_bob(text.clone()), &text, &hub(), up_to(65_536)) {
             let wire = encoded(request);
             let head = wire.split(|byte| *byte == b'\n').count();
             // Start line, twelve headers at most, the empty line, the body.
