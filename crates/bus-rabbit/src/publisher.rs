@@ -36,7 +36,7 @@ pub const PATIENCE_AFTER_BREAK: Duration = Duration::from_secs(5);
 
 /// How long nothing at all is confirmed, while something is under way, before the connection is given up and what is under way is published
 /// again on another. RabbitMQ 3.10 that has just started forgets what it is given for a queue that has no leader yet, and says nothing.
-const STALLED_AFTER: Duration = Duration::from_secs(2);
+const STALLED_AFTER: Duration = Duration::from_millis(1_500);
 
 /// Records that may be under way at once; then publishers wait.
 pub const RECORDS_UNDER_WAY: usize = 512;

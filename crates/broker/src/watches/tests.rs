@@ -23,7 +23,7 @@ impl World {
         let link = |id: &str| Link {
             id: id.into(),
             member: id.into(),
-            platform: PlatformName::from_static("any"),
+            platform: PlatformName("any".into()),
             domains: vec![Domain::parse(&format!("{id}.example")).unwrap()],
             pace: LinkPace::default(),
             settings: Settings::default(),
