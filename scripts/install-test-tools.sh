@@ -10,7 +10,7 @@ packages="
     gcc libc6-dev
     prosody lua-unbound
     ejabberd
-    kamailio kamailio-tls-modules
+    kamailio kamailio-tls-modules kamailio-presence-modules
     dnsmasq-base
     rabbitmq-server
     sip-tester

@@ -3,6 +3,10 @@
 One JSON object a line on standard input is a command, one a line on standard output is an event:
 
     {"op": "send", "to": "sip:bob@globex.example", "id": "m1", "body": "hello"}
+    {"op": "compose", "to": "sip:bob@globex.example"}
+    {"op": "read", "from": "sip:bob@globex.example"}     its messages count as shown
+    {"op": "watch", "who": "sip:bob@globex.example"}
+    {"op": "state", "activity": "busy", "note": "..."}    "" and "": open, and nothing more
     {"op": "quit"}
 
     {"event": "online"}
@@ -10,7 +14,12 @@ One JSON object a line on standard input is a command, one a line on standard ou
     {"event": "sent", "id": "m1", "code": 200}          the final answer to one MESSAGE; 0: no answer came
     {"event": "failed", "reason": "..."}                registration was refused
 
-Receipts (IMDN) and typing notices are switched off: a message is one MESSAGE, and nothing else is on the wire.
+    {"event": "composing", "from": "sip:...", "active": true}
+    {"event": "receipt", "id": "m1", "what": "delivered"}     or "displayed", by an IMDN
+    {"event": "presence", "from": "sip:...", "open": true, "activity": "busy", "note": "..."}
+
+Unless `--all` is given, receipts (IMDN), typing notices and presence are switched off: a message is one MESSAGE, and nothing else is on the
+wire.
 """
 
 import argparse
@@ -26,6 +35,11 @@ REGISTRATION_OK = 2
 REGISTRATION_FAILED = 4
 MESSAGE_DELIVERED = 2
 MESSAGE_NOT_DELIVERED = 3
+RECEIPTS = {6: "delivered", 7: "displayed"}
+BASIC_OPEN = ctypes.c_int(0)
+POLICY_ACCEPT = ctypes.c_int(1)
+# LinphonePresenceActivityType
+ACTIVITIES = {"away": 1, "busy": 3, "meeting": 10, "on-the-phone": 11, "vacation": 24, "lunch": 8, "presentation": 16}
 TRANSPORTS = ("udp", "tcp")
 PORT_RANDOM = ctypes.c_int(-1)
 PORT_NONE = ctypes.c_int(0)
@@ -39,6 +53,8 @@ FAILURE_RESPONSE = re.compile(r"^SIP/2\.0 ([3-6]\d\d) .*?^CSeq: \d+ MESSAGE", re
 linphone = ctypes.CDLL("liblinphone.so.10")
 
 MESSAGE_RECEIVED = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+COMPOSING_RECEIVED = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
+PRESENCE_RECEIVED = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
 MESSAGE_STATE_CHANGED = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int)
 REGISTRATION_STATE_CHANGED = ctypes.CFUNCTYPE(
     None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p
@@ -70,12 +86,15 @@ def emit(**event):
 class UserAgent:
     """One account, registered at one proxy."""
 
-    def __init__(self, address, password, proxy, transport, directory):
+    def __init__(self, address, password, proxy, transport, directory, everything):
         # The library keeps pointers to these; Python must not collect them.
         self.on_registration = REGISTRATION_STATE_CHANGED(self.registration_changed)
         self.on_message = MESSAGE_RECEIVED(self.message_received)
         self.on_message_state = MESSAGE_STATE_CHANGED(self.message_state_changed)
         self.on_log = LOG_WRITTEN(self.log_written)
+        self.on_composing = COMPOSING_RECEIVED(self.composing_received)
+        self.on_presence = PRESENCE_RECEIVED(self.presence_received)
+        self.sent = {}
         self.sending = {}
         self.failure_code = 0
 
@@ -92,7 +111,8 @@ class UserAgent:
         call("linphone_core_enable_ipv6", self.core, OFF)
         call("linphone_core_enable_dns_srv", self.core, OFF)
         call("linphone_core_enable_keep_alive", self.core, OFF)
-        call("linphone_im_notif_policy_clear", call("linphone_core_get_im_notif_policy", self.core))
+        policy = call("linphone_core_get_im_notif_policy", self.core)
+        call("linphone_im_notif_policy_enable_all" if everything else "linphone_im_notif_policy_clear", policy)
 
         transports = call("linphone_transports_new")
         for name in TRANSPORTS:
@@ -103,6 +123,9 @@ class UserAgent:
         callbacks = call("linphone_factory_create_core_cbs", factory)
         call("linphone_core_cbs_set_account_registration_state_changed", callbacks, self.on_registration)
         call("linphone_core_cbs_set_message_received", callbacks, self.on_message)
+        if everything:
+            call("linphone_core_cbs_set_is_composing_received", callbacks, self.on_composing)
+            call("linphone_core_cbs_set_notify_presence_received", callbacks, self.on_presence)
         call("linphone_core_add_callbacks", self.core, callbacks)
 
         user, domain = address.split("@", 1)
@@ -114,7 +137,9 @@ class UserAgent:
         server = self.parse(f"sip:{proxy};transport={transport}")
         call("linphone_account_params_set_server_address", parameters, server)
         call("linphone_account_params_enable_outbound_proxy", parameters, ON)
-        call("linphone_account_params_enable_publish", parameters, OFF)
+        call("linphone_account_params_enable_publish", parameters, ON if everything else OFF)
+        if everything:
+            call("linphone_account_params_enable_cpim_in_basic_chat_room", parameters, ON)
         call("linphone_account_params_enable_register", parameters, ON)
         account = call("linphone_core_create_account", self.core, parameters)
         call("linphone_core_add_account", self.core, account)
@@ -138,7 +163,56 @@ class UserAgent:
         call("linphone_chat_message_cbs_set_msg_state_changed", callbacks, self.on_message_state)
         call("linphone_chat_message_add_callbacks", message, callbacks)
         self.sending[message] = identifier
+        self.sent[message] = identifier
         call("linphone_chat_message_send", message, returns=None)
+
+    def compose(self, to):
+        call("linphone_chat_room_compose", call("linphone_core_get_chat_room", self.core, self.parse(to)), returns=None)
+
+    def read(self, sender):
+        call("linphone_chat_room_mark_as_read", call("linphone_core_get_chat_room", self.core, self.parse(sender)), returns=None)
+
+    def watch(self, who):
+        friend = call("linphone_core_create_friend_with_address", self.core, who)
+        call("linphone_friend_enable_subscribes", friend, ON)
+        call("linphone_friend_set_inc_subscribe_policy", friend, POLICY_ACCEPT)
+        call("linphone_core_add_friend", self.core, friend)
+
+    def state(self, activity, note):
+        if activity:
+            kind = ctypes.c_int(ACTIVITIES[activity])
+            model = call(
+                "linphone_core_create_presence_model_with_activity_and_note", self.core, kind, None, note or None, None
+            )
+        else:
+            model = call("linphone_core_create_presence_model", self.core)
+        call("linphone_presence_model_set_basic_status", model, BASIC_OPEN)
+        call("linphone_core_set_presence_model", self.core, model, returns=None)
+
+    def composing_received(self, _core, room):
+        active = call("linphone_chat_room_is_remote_composing", room, returns=ctypes.c_int)
+        emit(event="composing", **{"from": self.uri(call("linphone_chat_room_get_peer_address", room))}, active=bool(active))
+
+    def presence_received(self, _core, friend):
+        model = call("linphone_friend_get_presence_model", friend)
+        address = self.uri(call("linphone_friend_get_address", friend))
+        if not model:
+            emit(event="presence", **{"from": address}, open=None, activity="", note="")
+            return
+        activity = call("linphone_presence_model_get_activity", model)
+        name = call("linphone_presence_activity_to_string", activity, returns=ctypes.c_char_p) if activity else b""
+        note = call("linphone_presence_model_get_note", model, None)
+        text = call("linphone_presence_note_get_content", note, returns=ctypes.c_char_p) if note else b""
+        emit(
+            event="presence",
+            **{"from": address},
+            open=call("linphone_presence_model_get_basic_status", model, returns=ctypes.c_int) == 0,
+            activity=(name or b"").decode("utf-8"),
+            note=(text or b"").decode("utf-8"),
+        )
+
+    def uri(self, address):
+        return call("linphone_address_as_string_uri_only", address, returns=ctypes.c_char_p).decode("utf-8")
 
     def registration_changed(self, _core, _account, state, reason):
         if state == REGISTRATION_OK:
@@ -158,6 +232,8 @@ class UserAgent:
         )
 
     def message_state_changed(self, message, state):
+        if state in RECEIPTS and message in self.sent:
+            emit(event="receipt", id=self.sent[message], what=RECEIPTS[state])
         if state not in (MESSAGE_DELIVERED, MESSAGE_NOT_DELIVERED) or message not in self.sending:
             return
         identifier = self.sending.pop(message)
@@ -190,6 +266,14 @@ def follow(agent):
             command = json.loads(line)
             if command["op"] == "send":
                 agent.send(command["to"], command["id"], command["body"])
+            elif command["op"] == "compose":
+                agent.compose(command["to"])
+            elif command["op"] == "read":
+                agent.read(command["from"])
+            elif command["op"] == "watch":
+                agent.watch(command["who"])
+            elif command["op"] == "state":
+                agent.state(command["activity"], command["note"])
             elif command["op"] == "quit":
                 return
 
@@ -200,12 +284,13 @@ def main():
     parser.add_argument("--password", default="")
     parser.add_argument("--proxy", required=True, help="host:port")
     parser.add_argument("--transport", choices=TRANSPORTS, default="tcp")
+    parser.add_argument("--all", action="store_true", help="receipts, typing and presence too")
     arguments = parser.parse_args()
 
     with tempfile.TemporaryDirectory(prefix="linphone-") as directory:
         os.environ["HOME"] = directory
         os.environ["XDG_DATA_HOME"] = directory
-        agent = UserAgent(arguments.address, arguments.password, arguments.proxy, arguments.transport, directory)
+        agent = UserAgent(arguments.address, arguments.password, arguments.proxy, arguments.transport, directory, arguments.all)
         follow(agent)
         agent.stop()
 

@@ -9,7 +9,8 @@ One JSON object a line on standard input is a command, one a line on standard ou
     {"event": "online"}
     {"event": "message", "from": "...", "type": "chat", "id": "m1", "body": "hello"}
     {"event": "error", "from": "...", "id": "m1", "type": "cancel", "condition": "service-unavailable", "text": ""}
-    {"event": "presence", "from": "...", "type": "available"}
+    {"event": "presence", "from": "...", "type": "available", "show": "", "status": "", "priority": 0}
+    {"event": "stanza", "from": "...", "xml": "<message ...>"}     every message, with or without a body, that is no error
     {"event": "failed", "reason": "..."}
 """
 
@@ -19,6 +20,8 @@ import json
 import sys
 
 import slixmpp
+from slixmpp.xmlstream.handler import Callback
+from slixmpp.xmlstream.matcher import MatchXPath
 
 LONGEST_LINE = 16 * 1024 * 1024
 
@@ -34,6 +37,10 @@ class Client(slixmpp.ClientXMPP):
     def __init__(self, address, password):
         super().__init__(address, password)
         self["feature_mechanisms"].unencrypted_plain = True
+        # Whoever asks to see this person is answered by the test, and by nobody else.
+        self.auto_authorize = None
+        self.auto_subscribe = False
+        self.register_handler(Callback("every message", MatchXPath("{jabber:client}message"), self.any_message))
         self.add_event_handler("session_start", self.started)
         self.add_event_handler("message", self.received)
         self.add_event_handler("message_error", self.refused)
@@ -55,6 +62,10 @@ class Client(slixmpp.ClientXMPP):
                 body=message["body"],
             )
 
+    def any_message(self, message):
+        if message["type"] != "error":
+            emit(event="stanza", **{"from": str(message["from"])}, xml=str(message))
+
     def refused(self, message):
         error = message["error"]
         emit(
@@ -67,7 +78,14 @@ class Client(slixmpp.ClientXMPP):
         )
 
     def presence_received(self, presence):
-        emit(event="presence", **{"from": str(presence["from"])}, type=presence["type"])
+        emit(
+            event="presence",
+            **{"from": str(presence["from"])},
+            type=presence["type"],
+            show=presence["show"],
+            status=presence["status"],
+            priority=presence["priority"],
+        )
 
     def obey(self, command):
         if command["op"] == "send":

@@ -121,6 +121,8 @@ impl HubFiles {
             )
             .expect("a string takes all");
         }
+        // Where a SIP server finds the hub by the Contact of a dialog: no name of the tests leads there.
+        write!(file, "\n[platform.sip]\ncontact_host = \"127.0.0.1:{}\"\n", self.sip.number()).expect("a string takes all");
         file.push_str(&self.settings);
         self.directory.write("hub.toml", &file);
     }

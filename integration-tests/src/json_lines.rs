@@ -78,6 +78,21 @@ impl JsonLinesClient {
         }
     }
 
+    /// The first event, old or new, that `wanted` accepts; the others stay for later. `None`: none came.
+    pub(crate) fn seen(&mut self, within: Duration, wanted: impl Fn(&Value) -> bool) -> Option<Value> {
+        if let Some(index) = self.waiting.iter().position(&wanted) {
+            return self.waiting.remove(index);
+        }
+        let deadline = Instant::now() + within;
+        while let Ok(event) = self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            if wanted(&event) {
+                return Some(event);
+            }
+            self.waiting.push_back(event);
+        }
+        None
+    }
+
     /// Panics when an event that `unwanted` accepts has come or comes while this waits.
     #[track_caller]
     pub(crate) fn expect_none(&mut self, what: &str, during: Duration, unwanted: impl Fn(&Value) -> bool) {

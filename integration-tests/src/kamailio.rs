@@ -48,6 +48,8 @@ pub struct KamailioSettings {
     /// Processes for each kind of transport. A TCP or TLS connection belongs to one of them and keeps its order, but
     /// datagrams go to whichever is free: with four, a few of 300 messages over UDP overtake each other. One does not.
     pub workers: u32,
+    /// Whether it is its people's presence server too (modules presence and presence_xml), which lets everybody see everybody.
+    pub presence: bool,
     /// Whether it logs every request; a measured server must not.
     pub verbose: bool,
 }
@@ -64,8 +66,15 @@ impl KamailioSettings {
             hub_name: hub_name.to_owned(),
             partners: Vec::new(),
             workers: 1,
+            presence: false,
             verbose: true,
         }
+    }
+
+    /// With a presence server.
+    pub fn with_presence(mut self) -> Self {
+        self.presence = true;
+        self
     }
 
     /// Adds domains to be reached through the hub.
@@ -87,7 +96,12 @@ impl Kamailio {
     pub fn start(settings: KamailioSettings) -> Self {
         let directory = Directory::new("kamailio");
         let tls = directory.write("tls.cfg", &tls_configuration(&directory, &settings));
-        let configuration = directory.write("kamailio.cfg", &configuration(&settings, &tls.to_string_lossy()));
+        let tables = directory.create("tables");
+        if settings.presence {
+            copy_tables(&tables);
+        }
+        let configuration =
+            directory.write("kamailio.cfg", &configuration(&settings, &tls.to_string_lossy(), &tables.to_string_lossy()));
         let mut command = Command::new("/usr/sbin/kamailio");
         // In the foreground with errors on standard error; 64 MB shared and 8 MB private memory.
         command.args(["-DD", "-E", "-m", "64", "-M", "8"]);
@@ -160,7 +174,40 @@ fn tls_configuration(directory: &Directory, settings: &KamailioSettings) -> Stri
     )
 }
 
-fn configuration(settings: &KamailioSettings, tls_configuration: &str) -> String {
+/// Debian's empty tables of the modules, as text files.
+fn copy_tables(to: &std::path::Path) {
+    for table in ["version", "presentity", "active_watchers", "watchers", "xcap", "pua"] {
+        let from = std::path::Path::new("/usr/share/kamailio/dbtext/kamailio").join(table);
+        std::fs::copy(&from, to.join(table)).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+    }
+}
+
+/// What the presence server adds: modules with their settings, what happens in a dialog with it, and outside one.
+fn presence(settings: &KamailioSettings, tables: &str) -> [String; 3] {
+    if !settings.presence {
+        return [String::new(), String::new(), String::new()];
+    }
+    let modules = format!(
+        r#"loadmodule "db_text.so"
+loadmodule "presence.so"
+loadmodule "presence_xml.so"
+modparam("presence", "db_url", "text://{tables}")
+modparam("presence", "server_address", "sip:127.0.0.1:{}")
+modparam("presence_xml", "db_url", "text://{tables}")
+modparam("presence_xml", "force_active", 1)
+"#,
+        settings.ports.phones.number()
+    );
+    let inside = r#"        if (is_method("SUBSCRIBE") && uri == myself) { if (!t_newtran()) { sl_reply_error(); exit; } handle_subscribe(); exit; }
+"#;
+    let outside = r#"        if (is_method("PUBLISH")) { if (!t_newtran()) { sl_reply_error(); exit; } handle_publish(); exit; }
+        if (is_method("SUBSCRIBE")) { if (!t_newtran()) { sl_reply_error(); exit; } handle_subscribe(); exit; }
+"#;
+    [modules, inside.to_owned(), outside.to_owned()]
+}
+
+fn configuration(settings: &KamailioSettings, tls_configuration: &str, tables: &str) -> String {
+    let [presence_modules, presence_inside, presence_outside] = presence(settings, tables);
     let mut partners = String::new();
     for partner in &settings.partners {
         writeln!(partners, "    $sht(partners=>{partner}) = 1;").expect("a string takes all");
@@ -196,7 +243,7 @@ loadmodule "xlog.so"
 loadmodule "sanity.so"
 loadmodule "htable.so"
 loadmodule "tls.so"
-
+{presence_modules}
 modparam("tls", "config", "{tls_configuration}")
 modparam("usrloc", "db_mode", 0)
 modparam("htable", "htable", "partners=>size=6;")
@@ -214,9 +261,11 @@ request_route {{
     if (has_totag()) {{
         if (loose_route()) {{ t_relay(); exit; }}
         if (is_method("ACK")) {{ if (t_check_trans()) t_relay(); exit; }}
-        sl_send_reply("404", "Not here"); exit;
+{presence_inside}        sl_send_reply("404", "Not here"); exit;
     }}
     t_check_trans();
+    # So that what the hub sends in a dialog comes through here to the phone.
+    if (is_method("SUBSCRIBE")) record_route();
 
     # For a partner only the hub may speak, and it must have shown its own certificate.
     if ($fd != "{domain}") {{
@@ -231,7 +280,7 @@ request_route {{
     if (uri == myself) {{
         if (is_method("OPTIONS")) {{ sl_send_reply("200", "OK"); exit; }}
         if (is_method("REGISTER")) {{ if (!save("location")) sl_reply_error(); exit; }}
-        if (!lookup("location")) {{ sl_send_reply("404", "Not Found"); exit; }}
+{presence_outside}        if (!lookup("location")) {{ sl_send_reply("404", "Not Found"); exit; }}
         if (!t_relay()) sl_reply_error();
         exit;
     }}

@@ -37,9 +37,20 @@ pub struct SipClient {
 }
 
 impl SipClient {
-    /// Registers `user` at `proxy` and waits until it is accepted.
+    /// Registers `user` at `proxy` and waits until it is accepted. No receipts, no typing, no presence.
     #[track_caller]
     pub fn register(proxy: &Kamailio, user: &str, transport: Transport) -> Self {
+        Self::start(proxy, user, transport, &[])
+    }
+
+    /// The same with all that the stack can do.
+    #[track_caller]
+    pub fn register_with_all(proxy: &Kamailio, user: &str, transport: Transport) -> Self {
+        Self::start(proxy, user, transport, &["--all".to_owned()])
+    }
+
+    #[track_caller]
+    fn start(proxy: &Kamailio, user: &str, transport: Transport, more: &[String]) -> Self {
         let arguments = [
             "--address".to_owned(),
             format!("{user}@{}", proxy.domain()),
@@ -52,6 +63,7 @@ impl SipClient {
             },
         ];
         let uri = proxy.uri_of(user);
+        let arguments: Vec<String> = arguments.iter().chain(more).cloned().collect();
         let mut client = JsonLinesClient::start("sip_client.py", &uri, &arguments);
         client.expect("registration", REGISTERED_WITHIN, |event| is(event, "online"));
         Self { uri, client }
@@ -66,6 +78,35 @@ impl SipClient {
     #[track_caller]
     pub fn send(&mut self, to: &str, id: &str, body: &str) {
         self.client.command(&json!({ "op": "send", "to": to, "id": id, "body": body }));
+    }
+
+    /// Shows the other that it writes.
+    #[track_caller]
+    pub fn compose(&mut self, to: &str) {
+        self.client.command(&json!({ "op": "compose", "to": to }));
+    }
+
+    /// Shows its user what came from somebody.
+    #[track_caller]
+    pub fn read(&mut self, from: &str) {
+        self.client.command(&json!({ "op": "read", "from": from }));
+    }
+
+    /// Asks to see somebody.
+    #[track_caller]
+    pub fn watch(&mut self, who: &str) {
+        self.client.command(&json!({ "op": "watch", "who": who }));
+    }
+
+    /// Publishes a state; without an activity: open.
+    #[track_caller]
+    pub fn publish(&mut self, activity: &str, note: &str) {
+        self.client.command(&json!({ "op": "state", "activity": activity, "note": note }));
+    }
+
+    /// Waits for an event of the script (see its head) that fits; `None`: none came.
+    pub fn saw(&mut self, kind: &str, within: Duration, fits: impl Fn(&serde_json::Value) -> bool) -> Option<serde_json::Value> {
+        self.client.seen(within, |event| is(event, kind) && fits(event))
     }
 
     /// The next message.

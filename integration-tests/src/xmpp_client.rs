@@ -79,6 +79,11 @@ impl XmppClient {
         self.client.command(&json!({ "op": "raw", "xml": stanza }));
     }
 
+    /// Waits for an event of the script (see its head) that fits; `None`: none came.
+    pub fn saw(&mut self, kind: &str, within: Duration, fits: impl Fn(&serde_json::Value) -> bool) -> Option<serde_json::Value> {
+        self.client.seen(within, |event| is(event, kind) && fits(event))
+    }
+
     /// The next message.
     #[track_caller]
     pub fn expect_message(&mut self, within: Duration) -> XmppMessage {
