@@ -181,9 +181,9 @@ class UserAgent:
     def state(self, activity, note):
         if activity:
             kind = ctypes.c_int(ACTIVITIES[activity])
-            model = call(
-                "linphone_core_create_presence_model_with_activity_and_note", self.core, kind, None, note or None, None
-            )
+            model = call("linphone_core_create_presence_model_with_activity", self.core, kind, None)
+            if note:
+                call("linphone_presence_model_add_note", model, note, "en")
         else:
             model = call("linphone_core_create_presence_model", self.core)
         call("linphone_presence_model_set_basic_status", model, BASIC_OPEN)

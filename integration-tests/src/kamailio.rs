@@ -192,6 +192,7 @@ fn presence(settings: &KamailioSettings, tables: &str) -> [String; 3] {
 loadmodule "presence.so"
 loadmodule "presence_xml.so"
 modparam("presence", "db_url", "text://{tables}")
+modparam("presence", "subs_db_mode", 0)
 modparam("presence", "server_address", "sip:127.0.0.1:{}")
 modparam("presence_xml", "db_url", "text://{tables}")
 modparam("presence_xml", "force_active", 1)
@@ -259,7 +260,8 @@ request_route {{
     if (!sanity_check("1511", "7")) {{ exit; }}
     if (is_method("CANCEL")) {{ if (t_check_trans()) t_relay(); exit; }}
     if (has_totag()) {{
-        if (loose_route()) {{ t_relay(); exit; }}
+        # A phone's own name for itself in a dialog may be a GRUU (RFC 5627), which only the registrar knows.
+        if (loose_route()) {{ if ($rd == "{domain}" && $ru =~ ";gr") lookup("location"); t_relay(); exit; }}
         if (is_method("ACK")) {{ if (t_check_trans()) t_relay(); exit; }}
 {presence_inside}        sl_send_reply("404", "Not here"); exit;
     }}

@@ -80,6 +80,7 @@ impl Desk {
             // INVITE is understood, and refused by 488: no session of any kind is offered yet.
             methods: vec![Invite, Ack, Cancel, Bye, Options, Message, Subscribe, Notify],
             known_methods: vec![Register, Publish, Refer, Info, Update, Prack],
+            encodings: vec![body::DEFLATE.to_owned()],
             accept: ACCEPT.iter().map(|media| (*media).to_owned()).collect(),
             ..Rules::default()
         };
@@ -150,6 +151,7 @@ fn of_body(fault: BodyFault) -> Refused {
     match fault {
         BodyFault::NoType => refused_because(400, "Missing Content-Type"),
         BodyFault::Malformed => refused_because(400, "Malformed body"),
+        BodyFault::TooLarge => refused(413),
         BodyFault::Media => with(refused(415), Name::Accept, &ACCEPT.join(", ")),
         BodyFault::Charset => {
             let accept = format!("text/plain;charset=utf-8, {}", ACCEPT.get(1..).unwrap_or_default().join(", "));
@@ -254,7 +256,8 @@ impl Sip {
             return Err(refused(413));
         }
         let media = request.headers().content_type().map_err(|_| refused_because(400, "Malformed Content-Type"))?;
-        let said = match body::read(media.as_ref(), request.body(), &from.address) {
+        let content = body::unpacked(request, MAX_TEXT).map_err(of_body)?;
+        let said = match body::read(media.as_ref(), &content, &from.address) {
             Ok(Some(said)) => said,
             Ok(None) => return Ok(Taken::Nothing),
             Err(fault) => return Err(of_body(fault)),

@@ -263,11 +263,12 @@ fn case_15_to_19_bodies_that_are_refused() {
     refuse("application/im-iscomposing+xml", "<isComposing/>", "", 400);
     refuse("message/imdn+xml", "<imdn/>", "", 400);
     refuse("", "x", "", 400);
-    assert_eq!(refuse("text/plain", "x", "Content-Encoding: gzip\r\n", 415).header("Accept-Encoding"), "identity");
+    assert_eq!(refuse("text/plain", "x", "Content-Encoding: gzip\r\n", 415).header("Accept-Encoding"), "identity, deflate");
+    refuse("text/plain", "x", "Content-Encoding: deflate\r\n", 400);
     refuse("message/cpim", "From: <im:eve@b.example>\r\n\r\nContent-Type: text/plain\r\n\r\nx", "", 403);
     refuse("multipart/mixed;boundary=x", "--x\r\nContent-Type: a/b\r\n\r\nx\r\n--x--", "", 415);
     refuse("text/plain", &"x".repeat(65_537), "", 413);
-    assert_eq!(hub.refused().len(), 9);
+    assert_eq!(hub.refused().len(), 10);
     // Nothing said is no fault.
     hub.refuse(conn, &Sip { media: "", ..Sip::message(50, "") }.bytes(), 200);
 }
@@ -511,4 +512,16 @@ fn two_links_on_one_connection_are_told_apart_by_the_sender() {
         hub.receive(conn, Sip { from, ..Sip::message(number, "hi") }.bytes());
         assert_eq!(hub.one_submitted().1.origin.as_str(), origin);
     }
+}
+
+#[test]
+fn abuse_26_what_is_compressed_is_unpacked_and_never_more_than_is_taken() {
+    let (mut hub, conn) = Hub::up(LB);
+    let packed = |number: u32, words: &str| Sip {
+        body: miniz_oxide::deflate::compress_to_vec_zlib(words.as_bytes(), 9),
+        ..Sip::message(number, "").more("Content-Encoding: deflate\r\n")
+    };
+    let envelope = hub.take(conn, &packed(1, "hello hello hello").bytes());
+    assert_eq!(words(&envelope), "hello hello hello");
+    hub.refuse(conn, &packed(2, &"x".repeat(50_000_000)).bytes(), 413);
 }

@@ -210,7 +210,7 @@ pub fn unescape(text: &str) -> String {
         plain.push_str(before);
         let mut chars = after.chars();
         rest = match chars.next() {
-            Some('u') => match after.get(1..5).and_then(|hex| u32::from_str_radix(hex, 16).ok()).and_then(char::from_u32) {
+            Some('u') => match after.get(1..5).and_then(hexadecimal).and_then(char::from_u32) {
                 Some(c) => {
                     plain.push(c);
                     after.get(5..).unwrap_or_default()
@@ -237,6 +237,12 @@ pub fn unescape(text: &str) -> String {
     }
     plain.push_str(rest);
     plain
+}
+
+/// Digits only: a number that is parsed may have a sign.
+fn hexadecimal(digits: &str) -> Option<u32> {
+    let fits = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    if fits { u32::from_str_radix(digits, 16).ok() } else { None }
 }
 
 /// A text as the value of a header: what [`unescape`] would change is escaped, and what breaks a line becomes a blank.
@@ -281,9 +287,13 @@ mod tests {
         };
         assert_eq!(subject(" lunch"), Some(("lunch".to_owned(), None)));
         assert_eq!(subject(";lang=fr Objet"), Some(("Objet".to_owned(), Some("fr".to_owned()))));
-        for (escaped, plain) in
-            [(r"a\\b\'\u00e9\n.", "a\\b'é ."), (r"\ud800x\u12", "\u{fffd}d800x\u{fffd}12"), (r"end\", "end\\"), (r"\é", "\\é")]
-        {
+        for (escaped, plain) in [
+            (r"a\\b\'\u00e9\n.", "a\\b'é ."),
+            (r"\u+123", "\u{fffd}+123"),
+            (r"\ud800x\u12", "\u{fffd}d800x\u{fffd}12"),
+            (r"end\", "end\\"),
+            (r"\é", "\\é"),
+        ] {
             assert_eq!(unescape(escaped), plain);
         }
     }

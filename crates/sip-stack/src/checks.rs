@@ -20,6 +20,8 @@ pub struct Rules {
     pub proxy_extensions: Vec<String>,
     /// Media types it takes, as `type/subtype` in lower case; they make up `Accept`. Empty: any.
     pub accept: Vec<String>,
+    /// Content encodings it takes, in lower case; they make up `Accept-Encoding`.
+    pub encodings: Vec<String>,
     /// Its own hosts in Via: a request that has passed one has come round. Empty: not checked.
     pub own_hosts: Vec<Host>,
     /// Whether `sips` is taken in a Request-URI.
@@ -107,9 +109,12 @@ impl Rules {
             return Ok(());
         }
         // RFC 3261 §8.2.3
-        let encoded = request.headers().tokens(Name::ContentEncoding).any(|encoding| !encoding.eq_ignore_ascii_case("identity"));
-        if encoded {
-            return Err(Refused::new(415).with(Name::AcceptEncoding, "identity"));
+        let known = |encoding: &str| {
+            encoding.eq_ignore_ascii_case("identity") || self.encodings.iter().any(|known| encoding.eq_ignore_ascii_case(known))
+        };
+        if request.headers().tokens(Name::ContentEncoding).any(|encoding| !known(&encoding)) {
+            let accepted: Vec<&str> = std::iter::once("identity").chain(self.encodings.iter().map(String::as_str)).collect();
+            return Err(Refused::new(415).with(Name::AcceptEncoding, &accepted.join(", ")));
         }
         match request.headers().content_type() {
             Ok(Some(media)) if self.accept.is_empty() || self.accept.iter().any(|known| is_type(known, &media)) => Ok(()),

@@ -8,6 +8,7 @@ use support::{draft, host};
 
 fn rules() -> Rules {
     Rules {
+        encodings: Vec::new(),
         methods: vec![Method::Message, Method::Subscribe, Method::Options, Method::Invite],
         known_methods: vec![Method::Register],
         extensions: vec!["timer".into()],

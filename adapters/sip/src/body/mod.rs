@@ -6,9 +6,10 @@ mod multipart;
 
 use encoding_rs::Encoding;
 use interchange_model::{Address, Plain, Wants};
+use miniz_oxide::inflate::{TINFLStatus, decompress_to_vec_zlib_with_limit};
 use simple_codec::composing::Composing;
 use simple_codec::imdn::Imdn;
-use sip_codec::ContentType;
+use sip_codec::{ContentType, Name, Request};
 
 /// What was readable in a body.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -51,7 +52,30 @@ pub(crate) enum BodyFault {
     /// Not what its type says that it is.
     #[error("Malformed body")]
     Malformed,
+    /// More than is taken, once it is unpacked.
+    #[error("Body too large")]
+    TooLarge,
 }
+
+/// The content of a request's body. Linphone compresses what is long enough, receipts and typing above all.
+///
+/// # Errors
+/// [`BodyFault::Malformed`], [`BodyFault::TooLarge`]: never more than `most` bytes are made of it (abuse case 26).
+pub(crate) fn unpacked(request: &Request, most: usize) -> Result<std::borrow::Cow<'_, [u8]>, BodyFault> {
+    // What else there may be, the checks before this have refused.
+    if !request.headers().has_token(Name::ContentEncoding, DEFLATE) {
+        return Ok(request.body().as_ref().into());
+    }
+    // RFC 9110 §8.4.1.2: in the zlib format.
+    match decompress_to_vec_zlib_with_limit(request.body(), most) {
+        Ok(bytes) => Ok(bytes.into()),
+        Err(error) if error.status == TINFLStatus::HasMoreOutput => Err(BodyFault::TooLarge),
+        Err(_) => Err(BodyFault::Malformed),
+    }
+}
+
+/// The encoding that is taken.
+pub(crate) const DEFLATE: &str = "deflate";
 
 /// How deep bodies may be nested in one another; the outermost is level 1.
 const MAX_DEPTH: u8 = 4;
