@@ -53,7 +53,7 @@ pub enum RequestError {
     #[error("it asks for more than {MOST_DOMAINS} domains")]
     TooManyNames,
     /// It asks for a domain that it is not meant for.
-    #[error("it asks for {0}, which is not among the domains given: if it is right all the same, name the domain with --domain")]
+    #[error("it asks for {0}, which is not among the domains given: if it is right all the same, name it in the command")]
     Domain(Domain),
 }
 
