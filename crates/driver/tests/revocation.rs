@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use common::authority::{Authority, Issued, numbered, only};
 use common::*;
 use interchange_adapter::{ChainFault, ConnId, Identity, Input, Output, Target, TlsRole, Transport};
-use interchange_driver::{RevocationWarning, Roots, Tls};
+use interchange_driver::{HubCertificate, RevocationWarning, Roots, Tls};
 use rcgen::{ExtendedKeyUsagePurpose as Purpose, IsCa};
 
 /// A server that starts TLS at once and echoes.
@@ -99,6 +99,22 @@ async fn what_is_on_the_list_is_refused_on_both_sides_and_nothing_else() {
         let (mut server, mut client) = (puppet(ours()).await, puppet(ours()).await);
         let seen = meet(&mut client, 1, &mut server).await;
         assert_eq!(seen, [wanted.clone(), wanted], "case {number}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_revoked_intermediate_has_signed_is_refused() {
+    let files = Lists::new();
+    let authority = Authority::new("The Authority");
+    for (serial, wanted) in [(7, Err(ChainFault::Revoked)), (9, Ok(()))] {
+        let below = authority.intermediate("Below", serial);
+        let issued = below.issue(&["a.example"], |_| {});
+        let chain = vec![issued.certificate.clone(), below.certificate.clone()];
+        let certificate = HubCertificate::new(chain, issued.private_key()).unwrap();
+        let roots = files.roots(&[&authority], authority.revocation_list(&[7], 7)).unwrap();
+        let ours = Tls::new(vec![certificate], 0, roots).unwrap();
+        let (mut server, mut client) = (puppet(ours.clone()).await, puppet(ours).await);
+        assert_eq!(meet(&mut client, 1, &mut server).await, [wanted.clone(), wanted]);
     }
 }
 

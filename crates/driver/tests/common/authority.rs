@@ -30,6 +30,17 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), certificate }
     }
 
+    /// An authority below this one.
+    pub fn intermediate(&self, name: &str, serial: u64) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.serial_number = Some(SerialNumber::from(serial));
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap().der().clone();
+        Self { issuer: Issuer::new(params, key), certificate }
+    }
+
     pub fn roots(&self) -> Roots {
         let mut roots = Roots::none();
         roots.add(self.certificate.clone()).unwrap();
