@@ -45,7 +45,7 @@ impl Authority {
         let mut parameters = CertificateParams::default();
         parameters.distinguished_name.push(DnType::CommonName, leaf.common_name.as_str());
         parameters.subject_alt_names = leaf.names.clone();
-        parameters.key_usages = vec![leaf.usage.clone()];
+        parameters.key_usages = vec![leaf.usage];
         parameters.extended_key_usages = leaf.purposes.clone();
         parameters.use_authority_key_identifier_extension = true;
         set_validity(&mut parameters, leaf.age);

@@ -47,7 +47,7 @@ pub enum AuthorityError {
     /// The name for the authority is empty, longer than 64 characters, or has control characters (RFC 5280 appendix A.1).
     #[error("a name for an authority has 1 to 64 characters and no control characters")]
     Name,
-    /// A certificate for no domain, or for more than [`MOST_DOMAINS`](crate::names::MOST_DOMAINS).
+    /// A certificate for no domain, or for more than 100.
     #[error("a certificate stands for 1 to {most} domains, not for {count}")]
     DomainCount {
         /// How many were asked for.
