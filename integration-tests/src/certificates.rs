@@ -45,11 +45,10 @@ impl Authority {
         let mut parameters = CertificateParams::default();
         parameters.distinguished_name.push(DnType::CommonName, leaf.common_name.as_str());
         parameters.subject_alt_names = leaf.names.clone();
-        parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        parameters.key_usages = vec![leaf.usage];
         parameters.extended_key_usages = leaf.purposes.clone();
         parameters.use_authority_key_identifier_extension = true;
-        let age = if leaf.expired { LIFETIME * 2 } else { Duration::DAY };
-        set_validity(&mut parameters, age);
+        set_validity(&mut parameters, leaf.age);
         let key = KeyPair::generate().expect("a key can be made");
         let certificate = parameters.signed_by(&key, &self.issuer).expect("the authority can sign a leaf");
         Identity { certificate: certificate.pem(), private_key: key.serialize_pem() }
@@ -69,7 +68,8 @@ pub struct Leaf {
     common_name: String,
     names: Vec<SanType>,
     purposes: Vec<ExtendedKeyUsagePurpose>,
-    expired: bool,
+    usage: KeyUsagePurpose,
+    age: Duration,
 }
 
 impl Leaf {
@@ -93,7 +93,8 @@ impl Leaf {
             common_name: common_name.to_owned(),
             names,
             purposes: vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth],
-            expired: false,
+            usage: KeyUsagePurpose::DigitalSignature,
+            age: Duration::DAY,
         }
     }
 
@@ -119,7 +120,37 @@ impl Leaf {
 
     /// Valid only in the past.
     pub fn expired(mut self) -> Self {
-        self.expired = true;
+        self.age = LIFETIME * 2;
+        self
+    }
+
+    /// Valid only in the future.
+    pub fn not_yet_valid(mut self) -> Self {
+        self.age = -Duration::DAY;
+        self
+    }
+
+    /// For code, not for TLS.
+    pub fn for_code_only(mut self) -> Self {
+        self.purposes = vec![ExtendedKeyUsagePurpose::CodeSigning];
+        self
+    }
+
+    /// With a key that may not sign: keyUsage is keyAgreement.
+    pub fn that_may_not_sign(mut self) -> Self {
+        self.usage = KeyUsagePurpose::KeyAgreement;
+        self
+    }
+
+    /// Without any subjectAltName: a common name alone.
+    pub fn without_names(mut self) -> Self {
+        self.names.clear();
+        self
+    }
+
+    /// With another common name, by which logs can be told apart; it proves nothing.
+    pub fn called(mut self, common_name: &str) -> Self {
+        self.common_name = common_name.to_owned();
         self
     }
 }

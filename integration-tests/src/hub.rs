@@ -197,6 +197,11 @@ impl Hub {
         });
     }
 
+    /// Tells it to read its certificates again.
+    pub fn reload(&self) {
+        self.program.hang_up();
+    }
+
     /// What it has used.
     pub fn usage(&self) -> Usage {
         self.program.usage()

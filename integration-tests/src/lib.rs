@@ -22,6 +22,7 @@ pub mod rabbitmq;
 pub mod sip_client;
 pub mod sipp;
 pub mod tls_sip_peer;
+pub mod tls_xmpp_peer;
 pub mod xmpp_client;
 pub mod xmpp_server;
 

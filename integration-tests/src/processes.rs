@@ -9,7 +9,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tempfile::TempDir;
 
 const POLL: Duration = Duration::from_millis(10);
@@ -111,6 +111,11 @@ impl Program {
     /// The file with what it prints.
     pub fn output_path(&self) -> &Path {
         &self.output
+    }
+
+    /// Sends it SIGHUP.
+    pub fn hang_up(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::HUP).expect("the program runs");
     }
 
     /// What it printed so far.

@@ -257,6 +257,12 @@ impl TlsSipClient {
         Self { stream: StreamOwned::new(connection, socket), framer: Framer::default(), requests: 0 }
     }
 
+    /// The certificate that the server has shown, DER; after the first answer.
+    pub fn server_certificate(&self) -> Vec<u8> {
+        let shown = self.stream.conn.peer_certificates().expect("the handshake is done");
+        shown.first().expect("a server shows a certificate").to_vec()
+    }
+
     /// Completes the handshake and gives up the parts, for one who reads and writes at the same time.
     pub(crate) fn into_parts(mut self) -> (ClientConnection, TcpStream) {
         while self.stream.conn.is_handshaking() {
@@ -330,7 +336,7 @@ fn server_configuration(identity: &Identity, trusted_authority: &str) -> Arc<Ser
     Arc::new(configuration)
 }
 
-fn client_configuration(identity: Option<&Identity>, trusted_authority: &str) -> ClientConfig {
+pub(crate) fn client_configuration(identity: Option<&Identity>, trusted_authority: &str) -> ClientConfig {
     let configuration = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .expect("the provider has the usual versions")

@@ -77,7 +77,10 @@ impl Conn {
             None => "and has no TLS".to_owned(),
             Some(TlsPeer { certificate: None, .. }) => "and shows no certificate".to_owned(),
             Some(TlsPeer { certificate: Some(shown), .. }) => match &shown.chain {
-                Ok(()) => format!("and no link wants its certificate ({})", shown.subject),
+                Ok(()) => {
+                    let names = identity::named(shown);
+                    format!("and no link wants its certificate ({}), which names {names} (RFC 5922 §7.1)", shown.subject)
+                }
                 Err(fault) => format!("and its certificate ({}) proves nothing: {fault}", shown.subject),
             },
         }

@@ -27,13 +27,18 @@ pub(crate) fn proves(peer: &TlsPeer, domains: &[Domain], settings: &LinkSettings
         return Err(format!("the peer's certificate ({}) does not prove {}: {fault}", certificate.subject, listed(&wanted)));
     }
     let names = identities(certificate);
-    let named = |wanted: &Domain| names.iter().any(|name| dns_name_matches(name, wanted, settings.wildcard));
-    if wanted.iter().any(named) {
+    let is_named = |wanted: &Domain| names.iter().any(|name| dns_name_matches(name, wanted, settings.wildcard));
+    if wanted.iter().any(is_named) {
         return Ok(());
     }
-    let names: Vec<String> = names.iter().map(|name| name.escape_debug().to_string()).collect();
-    let names = if names.is_empty() { "no SIP domain".to_owned() } else { listed(&names) };
+    let names = named(certificate);
     Err(format!("the peer's certificate names {names} and must name {} (RFC 5922 §7.1)", listed(&wanted)))
+}
+
+/// What a certificate names, for a sentence.
+pub(crate) fn named(certificate: &PeerCertificate) -> String {
+    let names: Vec<String> = identities(certificate).iter().map(|name| name.escape_debug().to_string()).collect();
+    if names.is_empty() { "no SIP domain".to_owned() } else { listed(&names) }
 }
 
 /// The names of which one must be in the certificate.

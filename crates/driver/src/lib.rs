@@ -28,4 +28,7 @@ pub use listen::{Limits, Listener};
 pub use reach::{Network, NetworkError, Reach};
 pub use resolve::{Resolver, ResolverError};
 pub use stats::DriverStats;
-pub use tls::{CertificateWarning, HubCertificate, Roots, Tls, TlsError, TlsFileError, peer_certificate_names};
+pub use tls::{
+    CertificateWarning, HubCertificate, RevocationWarning, Roots, Tls, TlsError, TlsFileError, expiry_is_due,
+    peer_certificate_names,
+};

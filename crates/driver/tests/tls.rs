@@ -14,7 +14,7 @@ use interchange_adapter::{
 };
 use interchange_driver::{HubCertificate, Roots, Tls};
 use interchange_model::Domain;
-use rcgen::ExtendedKeyUsagePurpose as Purpose;
+use rcgen::{ExtendedKeyUsagePurpose as Purpose, KeyUsagePurpose as Usage};
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -111,6 +111,9 @@ async fn every_fault_is_named_and_none_breaks_the_handshake() {
         (authority.issue(&["a.example"], only(Purpose::ClientAuth)), Ok(())),
         (authority.issue(&["a.example"], only(Purpose::CodeSigning)), Err(ChainFault::WrongUse)),
         (stranger.issue(&["a.example"], only(Purpose::ClientAuth)), Err(ChainFault::UnknownAuthority)),
+        // RFC 8446 §4.4.2.2: a key that may only agree on keys signs no handshake.
+        (authority.issue(&["a.example"], |params| params.key_usages = vec![Usage::KeyAgreement]), Err(ChainFault::WrongUse)),
+        (authority.issue(&["a.example"], |params| params.key_usages = vec![Usage::DigitalSignature]), Ok(())),
         (authority.issue(&[], |_| {}), Ok(())),
     ];
     for (number, (issued, wanted)) in cases.into_iter().enumerate() {

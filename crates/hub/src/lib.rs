@@ -2,7 +2,9 @@
 //!
 //! The binary `interchange` is a thin layer over this library; integration tests may use it too.
 
+pub mod authority;
 pub mod bus;
+pub mod certificates;
 pub mod config;
 pub mod demo;
 pub mod log;

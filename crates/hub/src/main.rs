@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use interchange_hub::config::{Config, LogFormat};
 use interchange_hub::platforms::PLATFORMS;
-use interchange_hub::{demo, log, serve};
+use interchange_hub::{authority, demo, log, serve};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -23,7 +23,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the hub until SIGTERM or SIGINT.
+    /// Run the hub until SIGTERM or SIGINT. SIGHUP makes it read its certificates again.
     Serve {
         /// The configuration.
         #[arg(long, value_name = "FILE", default_value = "hub.toml")]
@@ -39,6 +39,13 @@ enum Command {
     Bus {
         #[command(subcommand)]
         command: BusCommand,
+    },
+    /// The hub's own certificate authority, for members that are to trust nobody else for their link.
+    Authority {
+        #[command(flatten)]
+        place: authority::Place,
+        #[command(subcommand)]
+        command: authority::Command,
     },
     /// Show a community of firms on different platforms talking through a hub, here and now, on loopback.
     Demo {
@@ -77,10 +84,13 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
         Command::Check { config } => check(&config),
-        Command::Serve { config } => load(&config).and_then(|config| {
+        Command::Serve { config: path } => load(&path).and_then(|config| {
             log::start(config.log);
-            runtime()?.block_on(serve::run(config))
+            runtime()?.block_on(serve::run(config, &path))
         }),
+        Command::Authority { place, command } => {
+            authority::run(&place, &command, time::OffsetDateTime::now_utc()).map(|said| print!("{said}"))
+        }
         Command::Bus { command: BusCommand::Setup { config, administrator, no_wait } } => {
             load(&config).and_then(|config| runtime()?.block_on(interchange_hub::bus::setup(&config, administrator, !no_wait)))
         }

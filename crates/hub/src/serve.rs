@@ -1,24 +1,32 @@
 //! `interchange serve`: puts the pieces together, runs them, and takes them down in good order.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use interchange_adapter::Build;
 use interchange_broker::{Broker, Kept, Trace, TraceEvent};
-use interchange_driver::{Bound, Driver, HubCertificate, Limits, Listener, Reach, Resolver, Roots, Setup, Tls};
+use interchange_driver::{Bound, Driver, Limits, Listener, Reach, Resolver, Setup};
 use interchange_model::{PlatformName, Settings};
 use interchange_registry::{Parts, Registry, Store};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{broadcast, mpsc, watch};
+use tokio::time::{Instant, interval_at};
 
 use crate::bus::OpenBus;
+use crate::certificates::{CertificateFiles, Certificates};
 use crate::config::Config;
 use crate::platforms::PLATFORMS;
 use crate::secret;
 
 /// Words that may wait between an adapter and the broker, each way. A full line makes the driver stop reading sockets.
 const WORDS: usize = 1024;
+
+/// How often the ends of certificates and the age of revocation lists are looked at.
+const LOOK: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// A hub that runs.
 pub struct Running {
     drivers: Vec<Driver>,
@@ -28,6 +36,7 @@ pub struct Running {
     /// Keeps the registry readable; it does not change while the hub runs, since it is read from the configuration.
     _registry: watch::Sender<Arc<Registry>>,
     trace: Trace,
+    certificates: Certificates,
     /// Every listening socket with the address it really has, by platform.
     pub bound: Vec<(&'static str, Bound)>,
 }
@@ -37,24 +46,30 @@ pub struct Running {
 /// # Errors
 /// When a certificate or key cannot be used, or two links claim one domain.
 pub fn check_files(config: &Config) -> anyhow::Result<Vec<String>> {
-    let (_, warnings) = tls(config)?;
+    let (_, warnings) = Certificates::new(CertificateFiles::read(config)?, SystemTime::now())?;
     registry(config)?;
     Ok(warnings)
 }
 
-/// Runs the hub until SIGTERM or SIGINT.
+/// Runs the hub until SIGTERM or SIGINT. At SIGHUP it reads its certificates again, as the file at `path` names them then.
 ///
 /// # Errors
 /// When something that it needs is not there; nothing is left running then.
-pub async fn run(config: Config) -> anyhow::Result<()> {
-    let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    let running = start(&config).await?;
+pub async fn run(config: Config, path: &Path) -> anyhow::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut running = start(&config).await?;
     // Where systemd waits for it; elsewhere nothing happens.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    let mut look = interval_at(Instant::now() + LOOK, LOOK);
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            _ = hangup.recv() => running.certificates.reload(path).await,
+            _ = look.tick() => warn(&running.certificates.look(SystemTime::now())),
+        }
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopping");
@@ -62,15 +77,19 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+}
+
 /// Starts bus, broker and a driver for each platform.
 ///
 /// # Errors
 /// When something that it needs is not there.
 pub async fn start(config: &Config) -> anyhow::Result<Running> {
-    let (tls, warnings) = tls(config)?;
-    for warning in warnings {
-        tracing::warn!("{warning}");
-    }
+    let (certificates, warnings) = Certificates::new(CertificateFiles::read(config)?, SystemTime::now())?;
+    warn(&warnings);
     let registry = Arc::new(registry(config)?);
     create_data_directory(config)?;
     let secret = secret::load_or_create(&config.data_directory)?;
@@ -99,7 +118,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         let setup = Setup {
             name: platform.name(),
             listeners,
-            tls: tls.clone(),
+            tls: certificates.tls(),
             resolver: resolver.clone(),
             reach: reach.clone(),
             limits: Limits::default(),
@@ -116,7 +135,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let (keep_registry, registry) = watch::channel(registry);
     let trace = Trace::new(secret);
     let broker = bus.start_broker(registry, to_adapters, from_adapters, trace.clone(), kept);
-    Ok(Running { drivers, broker, bus, store, _registry: keep_registry, trace, bound })
+    Ok(Running { drivers, broker, bus, store, _registry: keep_registry, trace, certificates, bound })
 }
 
 fn build(
@@ -160,32 +179,6 @@ fn create_data_directory(config: &Config) -> anyhow::Result<()> {
         .mode(0o700)
         .create(&config.data_directory)
         .with_context(|| format!("cannot make the data directory {}", config.data_directory.display()))
-}
-
-fn tls(config: &Config) -> anyhow::Result<(Tls, Vec<String>)> {
-    let mut warnings = Vec::new();
-    let mut certificates = Vec::new();
-    for identity in &config.identities {
-        let certificate = HubCertificate::read(&identity.certificate, &identity.key)?;
-        warnings.extend(
-            certificate
-                .warnings(SystemTime::now())
-                .iter()
-                .map(|warning| format!("{}: {warning}", identity.certificate.display())),
-        );
-        certificates.push(certificate);
-    }
-    let mut roots = if config.system_authorities {
-        let (roots, unreadable) = Roots::system();
-        warnings.extend(unreadable.iter().map(|error| format!("an authority of the system cannot be read: {error}")));
-        roots
-    } else {
-        Roots::none()
-    };
-    for authority in &config.authorities {
-        roots.add_file(authority)?;
-    }
-    Ok((Tls::new(certificates, 0, roots)?, warnings))
 }
 
 fn registry(config: &Config) -> anyhow::Result<Registry> {

@@ -1,20 +1,19 @@
-//! Certificates, keys and authorities from PEM files. Small and blocking: for the start, and for a reload by an operator.
+//! Certificates, keys, authorities and their lists of what they have revoked, from files. Small and blocking: for the start, and for a reload by an operator.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use rustls::RootCertStore;
 use rustls_pki_types::pem::{PemObject, SectionKind};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::HubCertificate;
+use super::expiry::expiry_is_due;
+use super::revocation::{RevocationList, RevocationWarning};
 
 /// Largest file read, in bytes: a system's whole bundle of authorities has a quarter of this.
 const LARGEST_FILE: u64 = 1024 * 1024;
-
-/// From when on the end of a certificate's validity is worth a warning.
-const SOON: Duration = Duration::from_secs(21 * 24 * 60 * 60);
 
 /// What is wrong with a file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,7 +33,7 @@ pub enum CertificateWarning {
         /// Since when.
         since: SystemTime,
     },
-    /// Its time will be over within three weeks.
+    /// Its time will be over within 30 days.
     ExpiresSoon {
         /// When.
         at: SystemTime,
@@ -85,7 +84,7 @@ impl HubCertificate {
         let mut warnings = Vec::new();
         if self.valid_until() < now {
             warnings.push(CertificateWarning::Expired { since: self.valid_until() });
-        } else if self.valid_until() < now + SOON {
+        } else if expiry_is_due(self.valid_until(), None, now) {
             warnings.push(CertificateWarning::ExpiresSoon { at: self.valid_until() });
         }
         if self.valid_from() > now {
@@ -98,9 +97,12 @@ impl HubCertificate {
     }
 }
 
-/// The authorities that peers' certificates must lead to.
+/// The authorities that peers' certificates must lead to, and the lists of what they have revoked.
 #[derive(Debug, Clone)]
-pub struct Roots(RootCertStore);
+pub struct Roots {
+    store: RootCertStore,
+    lists: Vec<RevocationList>,
+}
 
 impl Default for Roots {
     fn default() -> Self {
@@ -112,7 +114,7 @@ impl Roots {
     /// No authority: every chain is [`ChainFault::UnknownAuthority`](interchange_adapter::ChainFault); pins still work.
     #[must_use]
     pub fn none() -> Self {
-        Self(RootCertStore::empty())
+        Self { store: RootCertStore::empty(), lists: Vec::new() }
     }
 
     /// The operating system's, as far as they can be used; and what could not be read, for the log.
@@ -121,7 +123,7 @@ impl Roots {
         let loaded = rustls_native_certs::load_native_certs();
         let mut store = RootCertStore::empty();
         store.add_parsable_certificates(loaded.certs);
-        (Self(store), loaded.errors.iter().map(ToString::to_string).collect())
+        (Self { store, lists: Vec::new() }, loaded.errors.iter().map(ToString::to_string).collect())
     }
 
     /// Adds one authority.
@@ -129,7 +131,7 @@ impl Roots {
     /// # Errors
     /// One sentence, when it is not a certificate that could be an authority.
     pub fn add(&mut self, certificate: CertificateDer<'static>) -> Result<(), String> {
-        self.0.add(certificate).map_err(|error| format!("not a certificate of an authority: {error}"))
+        self.store.add(certificate).map_err(|error| format!("not a certificate of an authority: {error}"))
     }
 
     /// Adds all certificates of a PEM file.
@@ -144,26 +146,45 @@ impl Roots {
         Ok(())
     }
 
-    /// How many.
+    /// Adds the lists of revoked certificates in a file (PEM, or one as DER; 16 MiB at most). To be called when all authorities are there: a list that claims
+    /// to be one of theirs must be signed by it.
+    ///
+    /// Where a certificate's authority has a list, the certificate must not be on it; where it has none, nothing is known and the certificate is accepted. The
+    /// same holds for every intermediate.
+    ///
+    /// # Errors
+    /// [`TlsFileError`]. A list that is outdated is no error, see [`Self::warnings`].
+    pub fn add_revocation_lists(&mut self, path: &Path) -> Result<(), TlsFileError> {
+        self.lists.extend(RevocationList::read_file(path, &self.store)?);
+        Ok(())
+    }
+
+    /// What an operator should know about the lists at the time `now`.
+    #[must_use]
+    pub fn warnings(&self, now: SystemTime) -> Vec<RevocationWarning> {
+        self.lists.iter().flat_map(|list| list.warnings(now)).collect()
+    }
+
+    /// How many authorities.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.store.len()
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.store.is_empty()
     }
 
-    pub(super) fn into_store(self) -> RootCertStore {
-        self.0
+    pub(super) fn into_parts(self) -> (RootCertStore, Vec<RevocationList>) {
+        (self.store, self.lists)
     }
 }
 
 fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFileError> {
     let wrong = |why: String| TlsFileError { path: path.to_owned(), why };
-    let bytes = read_file(path)?;
+    let bytes = read_file(path, LARGEST_FILE)?;
     let certificates: Vec<_> =
         CertificateDer::pem_slice_iter(&bytes).collect::<Result<_, _>>().map_err(|error| wrong(format!("not PEM: {error}")))?;
     if certificates.is_empty() {
@@ -174,7 +195,7 @@ fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFil
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsFileError> {
     let wrong = |why: &str| TlsFileError { path: path.to_owned(), why: why.to_owned() };
-    let bytes = read_file(path)?;
+    let bytes = read_file(path, LARGEST_FILE)?;
     // RFC 7468 §11: the label of an encrypted key; PKCS#1 and SEC1 say so in a header line.
     let mentions = |word: &[u8]| bytes.windows(word.len()).any(|window| window == word);
     if mentions(b"BEGIN ENCRYPTED PRIVATE KEY") || mentions(b"Proc-Type: 4,ENCRYPTED") {
@@ -195,11 +216,11 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsFileError> {
     }
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, TlsFileError> {
+pub(super) fn read_file(path: &Path, largest: u64) -> Result<Vec<u8>, TlsFileError> {
     let wrong = |why: String| TlsFileError { path: path.to_owned(), why };
     let length = std::fs::metadata(path).map_err(|error| wrong(format!("cannot be read: {error}")))?.len();
-    if length > LARGEST_FILE {
-        return Err(wrong(format!("it has {length} bytes; a file of certificates has less than {LARGEST_FILE}")));
+    if length > largest {
+        return Err(wrong(format!("it has {length} bytes; such a file has at most {largest}")));
     }
     std::fs::read(path).map_err(|error| wrong(format!("cannot be read: {error}")))
 }

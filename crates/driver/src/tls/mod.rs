@@ -8,9 +8,11 @@
 //! certificate afresh, is judged by today's date and authorities, and never inherits what was proved under another of the
 //! hub's certificates.
 
+mod expiry;
 mod identity;
 mod load;
 mod peer;
+mod revocation;
 mod verify;
 
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -24,9 +26,11 @@ use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
+pub use expiry::expiry_is_due;
 pub use identity::HubCertificate;
 pub use load::{CertificateWarning, Roots, TlsFileError};
 pub use peer::peer_certificate_names;
+pub use revocation::RevocationWarning;
 
 use identity::{Choice, Identities};
 use verify::{AcceptAny, Judge};
@@ -167,7 +171,7 @@ impl State {
             .with_no_client_auth();
         client.resumption = Resumption::disabled();
 
-        let judge = Judge::new(roots.into_store(), provider()).map_err(TlsError::Configuration)?;
+        let judge = Judge::new(roots, provider()).map_err(TlsError::Configuration)?;
         Ok(Self { server, client, identities, judge })
     }
 

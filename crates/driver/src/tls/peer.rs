@@ -46,6 +46,14 @@ impl<'a> Leaf<'a> {
         self.0.validity().not_after.timestamp()
     }
 
+    /// Whether its key may sign handshakes: keyUsage, where there is one, must say digitalSignature (RFC 8446 §4.4.2.2).
+    pub(super) fn may_sign(&self) -> bool {
+        match self.0.key_usage() {
+            Ok(usage) => usage.is_none_or(|usage| usage.value.digital_signature()),
+            Err(_) => false,
+        }
+    }
+
     pub(super) fn is_self_issued(&self) -> bool {
         self.0.subject().as_raw() == self.0.issuer().as_raw()
     }

@@ -1,18 +1,20 @@
 //! Verifiers that let every certificate through, and the judgement on its chain that is made after the handshake.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use interchange_adapter::{ChainFault, PeerCertificate};
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use sha2::{Digest, Sha256};
 
+use super::load::Roots;
 use super::peer::Leaf;
 use crate::text;
 
@@ -117,22 +119,36 @@ impl ClientCertVerifier for AcceptAny {
 /// Judges the chain that a peer showed.
 #[derive(Debug)]
 pub(super) struct Judge {
-    roots: Arc<RootCertStore>,
-    algorithms: WebPkiSupportedAlgorithms,
-    /// For certificates that are for clients only; `None` when no authority is trusted.
-    client: Option<Arc<dyn ClientCertVerifier>>,
+    /// `None` when no authority is trusted.
+    verifiers: Option<Verifiers>,
+}
+
+#[derive(Debug)]
+struct Verifiers {
+    server: Arc<WebPkiServerVerifier>,
+    /// For certificates that are for clients only.
+    client: Arc<dyn ClientCertVerifier>,
 }
 
 impl Judge {
-    pub(super) fn new(roots: RootCertStore, provider: &Arc<CryptoProvider>) -> Result<Self, String> {
+    pub(super) fn new(roots: Roots, provider: &Arc<CryptoProvider>) -> Result<Self, String> {
+        let (roots, lists) = roots.into_parts();
+        if roots.is_empty() {
+            return Ok(Self { verifiers: None });
+        }
         let roots = Arc::new(roots);
-        let client = if roots.is_empty() {
-            None
-        } else {
-            let builder = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone());
-            Some(builder.build().map_err(|error| error.to_string())?)
-        };
-        Ok(Self { roots, algorithms: provider.signature_verification_algorithms, client })
+        let lists = || lists.iter().map(|list| list.der.clone());
+        // An authority without a list has said nothing. A list past its nextUpdate still counts, with a warning in the log: what it names is
+        // revoked, and to refuse everything else would take down every link when one copying job fails.
+        let server = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider.clone())
+            .with_crls(lists())
+            .allow_unknown_revocation_status();
+        let client = WebPkiClientVerifier::builder_with_provider(roots, provider.clone())
+            .with_crls(lists())
+            .allow_unknown_revocation_status();
+        let server = server.build().map_err(|error| error.to_string())?;
+        let client = client.build().map_err(|error| error.to_string())?;
+        Ok(Self { verifiers: Some(Verifiers { server, client }) })
     }
 
     /// What a certificate proves, now. An error only where the handshake's signature could not have been checked either.
@@ -144,7 +160,7 @@ impl Judge {
         let parsed = ParsedCertificate::try_from(leaf)?;
         let key_sha256 = Sha256::digest(parsed.subject_public_key_info().as_ref()).into();
         let read = Leaf::read(leaf);
-        let chain = self.chain(leaf, &parsed, intermediates, UnixTime::now()).map_err(|error| {
+        let chain = self.chain(leaf, intermediates, UnixTime::now()).map_err(|error| {
             // The library calls a self-signed certificate that says "I am an authority" a misuse; to a person it is unknown.
             let own = read.as_ref().is_some_and(Leaf::is_self_issued);
             match fault(&error) {
@@ -152,6 +168,11 @@ impl Judge {
                 fault => fault,
             }
         });
+        // The library looks at the extended usages only.
+        let chain = match chain {
+            Ok(()) if read.as_ref().is_some_and(|leaf| !leaf.may_sign()) => Err(ChainFault::WrongUse),
+            chain => chain,
+        };
         Ok(PeerCertificate {
             chain,
             names: read.as_ref().map(Leaf::names).unwrap_or_default(),
@@ -161,19 +182,21 @@ impl Judge {
     }
 
     /// Public authorities issue certificates for servers only, also to servers that act as clients; so either use is enough.
-    fn chain(
-        &self,
-        leaf: &CertificateDer<'_>,
-        parsed: &ParsedCertificate<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<(), Error> {
-        let as_server = verify_server_cert_signed_by_trust_anchor(parsed, &self.roots, intermediates, now, self.algorithms.all);
-        match (as_server, &self.client) {
-            (Err(error), Some(client)) if fault(&error) == ChainFault::WrongUse => {
-                client.verify_client_cert(leaf, intermediates, now).map(|_| ())
+    fn chain(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>], now: UnixTime) -> Result<(), Error> {
+        let Some(verifiers) = &self.verifiers else {
+            return Err(Error::InvalidCertificate(CertificateError::UnknownIssuer));
+        };
+        // The names are for the adapter to judge. The library looks at them last, so a name that no certificate has is the one fault left.
+        let nobody = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::UNSPECIFIED).into());
+        match verifiers.server.verify_server_cert(leaf, intermediates, &nobody, &[], now) {
+            Ok(_) => Ok(()),
+            Err(Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => Ok(()),
+            Err(error) if fault(&error) == ChainFault::WrongUse => {
+                verifiers.client.verify_client_cert(leaf, intermediates, now).map(|_| ())
             }
-            (result, _) => result,
+            Err(error) => Err(error),
         }
     }
 }

@@ -2,9 +2,11 @@
 
 use interchange_driver::{HubCertificate, Roots};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyIdMethod, KeyPair, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use time::{Duration, OffsetDateTime};
 
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
@@ -28,6 +30,17 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), certificate }
     }
 
+    /// An authority below this one.
+    pub fn intermediate(&self, name: &str, serial: u64) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.serial_number = Some(SerialNumber::from(serial));
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap().der().clone();
+        Self { issuer: Issuer::new(params, key), certificate }
+    }
+
     pub fn roots(&self) -> Roots {
         let mut roots = Roots::none();
         roots.add(self.certificate.clone()).unwrap();
@@ -39,6 +52,26 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         Issued { certificate: certificate.der().clone(), certificate_pem: certificate.pem(), key }
+    }
+
+    /// A list of revoked serial numbers, PEM, to be replaced so many days from now.
+    pub fn revocation_list(&self, serials: &[u64], days: i64) -> String {
+        let now = OffsetDateTime::now_utc();
+        let revoked = serials.iter().map(|serial| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: now - Duration::DAY,
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let params = CertificateRevocationListParams {
+            this_update: now - Duration::days(30),
+            next_update: now + Duration::days(days),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.issuer).unwrap().pem().unwrap()
     }
 
     /// A usual certificate for these names.
@@ -88,6 +121,10 @@ pub fn expired(params: &mut CertificateParams) {
 pub fn not_yet(params: &mut CertificateParams) {
     params.not_before = date_time_ymd(2150, 1, 1);
     params.not_after = date_time_ymd(2160, 1, 1);
+}
+
+pub fn numbered(serial: u64) -> impl FnOnce(&mut CertificateParams) {
+    move |params| params.serial_number = Some(SerialNumber::from(serial))
 }
 
 pub fn only(purpose: ExtendedKeyUsagePurpose) -> impl FnOnce(&mut CertificateParams) {

@@ -78,6 +78,8 @@ pub struct Config {
     pub identities: Vec<IdentityFiles>,
     /// Files of certificate authorities that peers may lead to.
     pub authorities: Vec<PathBuf>,
+    /// Files of lists of what authorities have revoked.
+    pub revocation_lists: Vec<PathBuf>,
     /// Whether the authorities of the operating system are trusted too.
     pub system_authorities: bool,
     /// Sockets to listen on.
@@ -125,6 +127,22 @@ impl Config {
         Self::parse(&text, &path.display().to_string(), base, platforms)
     }
 
+    /// The data directory that a file names, whatever else is in it: for commands that make the files that it will name.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is not TOML, or names no data directory.
+    pub fn data_directory_of(path: &Path) -> Result<PathBuf, Faults> {
+        let text = std::fs::read_to_string(path).map_err(|error| Faults::unreadable(path, &error))?;
+        let name = path.display().to_string();
+        let table: toml::Table = toml::from_str(&text).map_err(|error| Faults::of_toml(&name, &text, &error))?;
+        let directory = table.get("hub").and_then(|hub| hub.get("data_directory")).and_then(toml::Value::as_str);
+        let Some(directory) = directory else {
+            let help = Some("add data_directory = \"data\" under [hub]".to_owned());
+            return Err(Faults::single(&name, &text, Fault { at: 0..0, message: "it names no data directory".to_owned(), help }));
+        };
+        Ok(path.parent().unwrap_or(Path::new("")).join(directory))
+    }
+
     /// Reads and checks a text. `name` is what faults call it; relative paths in it start at `base`.
     ///
     /// # Errors
@@ -164,6 +182,7 @@ impl Check<'_> {
             })
             .collect();
         let authorities = file.tls.authorities.iter().map(|path| self.file(path)).collect();
+        let revocation_lists = file.tls.revocation_lists.iter().map(|path| self.file(path)).collect();
         let name_servers = file.dns.servers.iter().filter_map(|text| self.name_server(text)).collect();
         let allow_targets = file.network.allow_targets.iter().filter_map(|text| self.network(text)).collect();
         let data_directory = self.base.join(&file.hub.data_directory);
@@ -181,6 +200,7 @@ impl Check<'_> {
             allow_targets,
             identities,
             authorities,
+            revocation_lists,
             system_authorities: file.tls.system_authorities,
             listeners,
             platforms,

@@ -55,6 +55,16 @@ impl Faults {
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         (before.matches('\n').count() + 1, before.get(line_start..).map_or(0, |line| line.chars().count()) + 1)
     }
+
+    /// A fault with its place, in one line, for a log.
+    #[must_use]
+    pub fn line(&self, fault: &Fault) -> String {
+        if fault.at.is_empty() && self.text.is_empty() {
+            return format!("{}: {}", self.name, fault.message);
+        }
+        let (line, column) = self.place(fault);
+        format!("{}:{line}:{column}: {}", self.name, fault.message)
+    }
 }
 
 impl fmt::Debug for Faults {
@@ -69,12 +79,7 @@ impl fmt::Display for Faults {
         let theme = if colour { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
         let handler = GraphicalReportHandler::new_themed(theme).with_width(120);
         for fault in &self.all {
-            if fault.at.is_empty() && self.text.is_empty() {
-                writeln!(f, "{}: {}", self.name, fault.message)?;
-            } else {
-                let (line, column) = self.place(fault);
-                writeln!(f, "{}:{line}:{column}: {}", self.name, fault.message)?;
-            }
+            writeln!(f, "{}", self.line(fault))?;
             let source = NamedSource::new(&self.name, self.text.clone());
             handler.render_report(f, &Shown { fault, source })?;
         }

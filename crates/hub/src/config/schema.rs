@@ -73,13 +73,15 @@ pub enum LogFormat {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct TlsEntry {
     pub(super) authorities: Vec<Spanned<PathBuf>>,
+    /// Files of what the authorities have revoked.
+    pub(super) revocation_lists: Vec<Spanned<PathBuf>>,
     pub(super) system_authorities: bool,
     pub(super) identity: Vec<IdentityEntry>,
 }
 
 impl Default for TlsEntry {
     fn default() -> Self {
-        Self { authorities: Vec::new(), system_authorities: true, identity: Vec::new() }
+        Self { authorities: Vec::new(), revocation_lists: Vec::new(), system_authorities: true, identity: Vec::new() }
     }
 }
 
