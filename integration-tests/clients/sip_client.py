@@ -182,11 +182,13 @@ class UserAgent:
         if activity:
             kind = ctypes.c_int(ACTIVITIES[activity])
             model = call("linphone_core_create_presence_model_with_activity", self.core, kind, None)
-            if note:
-                call("linphone_presence_model_add_note", model, note, "en")
         else:
             model = call("linphone_core_create_presence_model", self.core)
         call("linphone_presence_model_set_basic_status", model, BASIC_OPEN)
+        if note:
+            # Beside the activity, of the person: this version writes no other.
+            person = call("linphone_presence_model_get_nth_person", model, ctypes.c_uint(0))
+            call("linphone_presence_person_add_note", person, call("linphone_presence_note_new", note, "en"))
         call("linphone_core_set_presence_model", self.core, model, returns=None)
 
     def composing_received(self, _core, room):

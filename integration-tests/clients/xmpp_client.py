@@ -49,6 +49,8 @@ class Client(slixmpp.ClientXMPP):
         self.add_event_handler("connection_failed", lambda error: emit(event="failed", reason=str(error)))
 
     def started(self, _event):
+        # Only who has asked for the roster is told of answers to its subscriptions (RFC 6121 §2.2).
+        self.get_roster()
         self.send_presence()
         emit(event="online")
 
