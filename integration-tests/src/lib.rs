@@ -25,5 +25,6 @@ pub mod tls_sip_peer;
 pub mod tls_xmpp_peer;
 pub mod xmpp_client;
 pub mod xmpp_server;
+pub mod xmpp_stream;
 
 mod json_lines;

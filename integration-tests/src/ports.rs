@@ -1,7 +1,10 @@
 //! Loopback ports that nobody else takes between the moment a test chooses them and the moment a server binds them.
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
@@ -10,6 +13,8 @@ use socket2::{Domain, Socket, Type};
 const FIRST: u16 = 10_000;
 const LAST: u16 = 32_000;
 const ATTEMPTS: usize = 1_000;
+const RELEASED_WITHIN: Duration = Duration::from_secs(5);
+const RETRY: Duration = Duration::from_millis(5);
 
 /// A port number on 127.0.0.1, free for both TCP and UDP, and ours until this value is dropped.
 ///
@@ -50,6 +55,22 @@ impl ReservedPort {
         self.number
     }
 
+    /// Listens on it.
+    ///
+    /// # Panics
+    /// When somebody else still does after five seconds. Until then it waits: a program that another thread of the test
+    /// starts holds a copy of every socket between its fork and its exec, also of a listener that was closed meanwhile.
+    pub fn listen(&self) -> TcpListener {
+        let deadline = Instant::now() + RELEASED_WITHIN;
+        loop {
+            match TcpListener::bind(self.address()) {
+                Ok(listener) => return listener,
+                Err(fault) if fault.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => thread::sleep(RETRY),
+                Err(fault) => panic!("the reserved port {} is not free: {fault}", self.number),
+            }
+        }
+    }
+
     /// 127.0.0.1 with this port.
     pub fn address(&self) -> SocketAddr {
         loopback(self.number)
@@ -63,14 +84,25 @@ pub fn loopback(port: u16) -> SocketAddr {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
-
-    use super::ReservedPort;
+    use super::*;
 
     #[test]
     fn a_reserved_port_is_refused_to_others_and_open_to_its_server() {
         let port = ReservedPort::any();
         assert!(ReservedPort::reserve(port.number()).is_none());
         TcpListener::bind(port.address()).expect("a server that sets SO_REUSEADDR binds a reserved port");
+    }
+
+    #[test]
+    fn a_listener_that_is_closing_is_waited_for() {
+        let port = ReservedPort::any();
+        let first = port.listen();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(Duration::from_millis(50));
+                drop(first);
+            });
+            port.listen();
+        });
     }
 }

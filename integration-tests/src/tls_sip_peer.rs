@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
@@ -54,8 +54,9 @@ impl SipFrame {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The response to this request: what RFC 3261 §8.2.6.2 has copied, and a tag.
-    fn answer(&self, status: u16) -> String {
+    /// The response to this request: what RFC 3261 §8.2.6.2 has copied, a tag, and these further header lines.
+    fn answer(&self, Answer { status, headers }: &Answer) -> String {
+        let status = *status;
         let mut answer = format!("SIP/2.0 {status} {}\r\n", if status < 300 { "OK" } else { "Refused" });
         for (field, value) in &self.headers {
             let is_to = is_field(field, "To");
@@ -64,6 +65,7 @@ impl SipFrame {
                 answer.push_str(&format!("{field}: {value}{tag}\r\n"));
             }
         }
+        answer.push_str(headers);
         answer.push_str("Content-Length: 0\r\n\r\n");
         answer
     }
@@ -118,6 +120,21 @@ impl Framer {
     }
 }
 
+/// What a peer answers to a request.
+#[derive(Clone, Debug, Default)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// Header lines, each with its line end.
+    pub headers: String,
+}
+
+impl From<u16> for Answer {
+    fn from(status: u16) -> Self {
+        Self { status, headers: String::new() }
+    }
+}
+
 /// A request, and who sent it.
 #[derive(Clone, Debug)]
 pub struct SipRequest {
@@ -136,14 +153,14 @@ pub struct TlsSipServer {
 
 impl TlsSipServer {
     /// Listens with `identity`; clients must show a certificate of `trusted_authority` (PEM). `answer` gives the
-    /// status code for each request; it is called from one thread per connection.
-    pub fn start(
+    /// status code for each request, or a whole [`Answer`]; it is called from one thread per connection.
+    pub fn start<A: Into<Answer>>(
         port: ReservedPort,
         identity: &Identity,
         trusted_authority: &str,
-        answer: impl Fn(&SipRequest) -> u16 + Send + Sync + 'static,
+        answer: impl Fn(&SipRequest) -> A + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind(port.address()).expect("the reserved port is free");
+        let listener = port.listen();
         let configuration = server_configuration(identity, trusted_authority);
         let stopping = Arc::new(AtomicBool::new(false));
         let connections = Arc::new(Mutex::new(Vec::new()));
@@ -201,10 +218,10 @@ impl fmt::Debug for TlsSipServer {
     }
 }
 
-fn serve(
+fn serve<A: Into<Answer>>(
     socket: TcpStream,
     configuration: Arc<ServerConfig>,
-    answer: &(impl Fn(&SipRequest) -> u16 + Send + Sync),
+    answer: &(impl Fn(&SipRequest) -> A + Send + Sync),
 ) -> io::Result<()> {
     socket.set_nodelay(true)?;
     let connection = ServerConnection::new(configuration).map_err(io::Error::other)?;
@@ -228,8 +245,8 @@ fn serve(
                 continue;
             }
             let request = SipRequest { frame, client_certificate: client_certificate.clone() };
-            let status = answer(&request);
-            answers.push_str(&request.frame.answer(status));
+            let answer = answer(&request).into();
+            answers.push_str(&request.frame.answer(&answer));
         }
         stream.write_all(answers.as_bytes())?;
     }
@@ -283,6 +300,12 @@ impl TlsSipClient {
              Content-Type: text/plain;charset=UTF-8\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
+        self.ask(&request)
+    }
+
+    /// Sends a request as it is and waits for its final answer's code.
+    #[track_caller]
+    pub fn ask(&mut self, request: &str) -> u16 {
         self.stream.write_all(request.as_bytes()).expect("the peer takes the request");
         loop {
             let status = self.receive().status().expect("the peer only answers");

@@ -35,7 +35,7 @@ fn cases(own: &str, base: impl Fn(&str) -> Leaf) -> Vec<(Leaf, bool, Option<&'st
 }
 
 #[test]
-fn case_9_every_wrong_certificate_is_refused_with_the_rule_in_the_log() {
+fn abuse_9_every_wrong_certificate_is_refused_with_the_rule_in_the_log() {
     let authority = Authority::new("Test authority");
     let stranger = Authority::new("A stranger");
     let nobody = ReservedPort::any();

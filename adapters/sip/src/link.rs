@@ -355,6 +355,19 @@ impl Sip {
         self.arm_link(number);
     }
 
+    /// People of a link are watched: it is asked in time whether it lives.
+    pub(crate) fn attend(&mut self, now: Now, id: &LinkId) {
+        let Some(number) = self.names.get(id).copied() else { return };
+        let Some(link) = self.links.get_mut(&number) else { return };
+        let latest = now.instant + self.presence.options_interval(link);
+        if let State::Up(active) = &mut link.state
+            && active.next_options > latest
+        {
+            active.next_options = latest;
+            self.arm_link(number);
+        }
+    }
+
     /// A keep-alive was answered.
     pub(crate) fn ponged(&mut self, number: u64, conn: ConnId) {
         if let Some(Link { state: State::Up(active), .. }) = self.links.get_mut(&number)

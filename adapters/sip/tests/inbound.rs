@@ -250,7 +250,7 @@ fn case_14_to_19_bodies_that_are_taken() {
 }
 
 #[test]
-fn case_15_to_19_bodies_that_are_refused() {
+fn case_15_to_19_abuse_16_bodies_that_are_refused() {
     let (mut hub, conn) = Hub::up(LB);
     let mut next = 0;
     let mut refuse = |media, body: &str, more: &str, status| {

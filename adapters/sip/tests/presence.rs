@@ -151,6 +151,21 @@ fn case_49_pending_says_nothing_and_active_says_it_all() {
 }
 
 #[test]
+fn a_server_whose_people_are_watched_is_asked_whether_it_lives_from_then_on() {
+    // The link has been up for a second, and its next OPTIONS is a minute away.
+    let (mut hub, conn) = Hub::up(LB);
+    hub.seconds(1);
+    hub.deliver(1, said(ALICE, BOB, Body::Watch(Watch::Ask)));
+    hub.seconds(0);
+    let subscribe = hub.one(conn);
+    hub.receive(conn, subscribe.answer(200, "Expires: 3600\r\nContact: <sip:presence@b.example>\r\n"));
+    hub.seconds(12);
+    assert_eq!(hub.one(conn).method(), "OPTIONS");
+    hub.seconds(10);
+    assert!(hub.closed.iter().any(|(closed, _)| *closed == conn));
+}
+
+#[test]
 fn case_50_sip_10_14_a_notify_may_come_before_the_answer() {
     let (mut hub, conn, subscribe) = watching();
     hub.receive(conn, notify(&subscribe, 1, "active;expires=600", OPEN));
@@ -288,8 +303,7 @@ fn case_64_after_a_restart_dialogs_go_on_under_their_call_id_and_rising_cseq() {
     for number in 0..1000 {
         hub.deliver(number, said(&format!("w{number}@a.example"), BOB, Body::Watch(Watch::Ask)));
     }
-    hub.seconds(30);
-    let all: Vec<Wire> = hub.wire(conn).into_iter().filter(|wire| wire.method() == "SUBSCRIBE").collect();
+    let all: Vec<Wire> = live(&mut hub, conn, 30).into_iter().filter(|wire| wire.method() == "SUBSCRIBE").collect();
     assert_eq!(all.len(), 1000);
     for subscribe in &all {
         hub.receive(conn, subscribe.answer(200, "Expires: 3600\r\nContact: <sip:presence@b.example>\r\n"));
@@ -310,9 +324,9 @@ fn case_64_after_a_restart_dialogs_go_on_under_their_call_id_and_rising_cseq() {
     assert!(hub.told.iter().any(|up| matches!(up, Up::Recall { .. })));
     hub.input(Input::Broker(Down::Remembered { link: "lb".into(), entries }));
     let conn = hub.bring_up("sip.b.example");
-    hub.seconds(45);
+    let all = live(&mut hub, conn, 45);
     let mut seen = std::collections::HashSet::new();
-    for refresh in hub.wire(conn).into_iter().filter(|wire| wire.method() == "SUBSCRIBE") {
+    for refresh in all.into_iter().filter(|wire| wire.method() == "SUBSCRIBE") {
         let call = refresh.header("Call-ID").to_owned();
         let cseq: u32 = refresh.header("CSeq").split(' ').next().unwrap().parse().unwrap();
         assert!(cseq > before[&call], "{cseq}");

@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn case_9_only_names_of_the_alternative_name_extension_count() {
+    fn abuse_9_only_names_of_the_alternative_name_extension_count() {
         let domain = Domain::parse("xn--mller-kva.example").unwrap();
         let settings = LinkSettings::default();
         for (name, want) in [
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn case_9_a_fault_of_the_chain_is_named_with_the_domain() {
+    fn abuse_9_a_fault_of_the_chain_is_named_with_the_domain() {
         let domain = Domain::parse("a.example").unwrap();
         for fault in [ChainFault::Expired, ChainFault::NotYetValid, ChainFault::UnknownAuthority, ChainFault::WrongUse] {
             let why =

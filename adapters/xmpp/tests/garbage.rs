@@ -47,7 +47,7 @@ fn conversation() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn case_28_nothing_that_is_sent_panics(bytes in conversation(), piece in 1usize..60, how in 0..3) {
+    fn abuse_28_nothing_that_is_sent_panics(bytes in conversation(), piece in 1usize..60, how in 0..3) {
         let mut hub = hub();
         let conn = match how {
             0 => hub.accept(Transport::Tcp),

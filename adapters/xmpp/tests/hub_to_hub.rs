@@ -75,7 +75,7 @@ fn test_6_dialback_without_tls() {
 }
 
 #[test]
-fn test_6_case_8_a_key_of_another_installation_is_invalid() {
+fn test_6_abuse_8_a_key_of_another_installation_is_invalid() {
     // Hub 2 pretends to be hub 0: it opens streams as b.example, but hub 1 asks the provisioned address.
     let link_to = |id, domains: &[&str], host: &str| link(id, domains, &format!(r#"{{"host":"{host}"{DIALBACK}}}"#));
     let zero = Hub::with("{}", 1, &[link_to("to-a", &["a.example"], "one")], &["b.example"]);

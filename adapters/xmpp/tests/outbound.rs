@@ -302,7 +302,7 @@ fn a_wrong_certificate_waits_for_a_person_and_names_both_domains() {
 }
 
 #[test]
-fn case_10_a_server_without_tls_gets_nothing() {
+fn abuse_10_a_server_without_tls_gets_nothing() {
     let mut hub = hub(r#"{"authentication":["external","dialback"]}"#);
     hub.deliver("acme", 1, numbered(1));
     let (conn, _) = hub.dialled().unwrap();

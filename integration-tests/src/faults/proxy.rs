@@ -79,7 +79,7 @@ impl FaultProxy {
 
     /// Listens on this port, which somebody may have been told before.
     pub fn start_on(port: ReservedPort, to: SocketAddr) -> Self {
-        let listener = TcpListener::bind(port.address()).expect("the reserved port is free");
+        let listener = port.listen();
         let shared = Arc::new(Shared {
             state: Mutex::new(State { to, mode: Mode::Through, cuts: 0, open: Vec::new() }),
             changed: Condvar::new(),
@@ -371,7 +371,7 @@ impl Damage {
 #[cfg(test)]
 mod tests {
     use std::io::{ErrorKind, Read, Write};
-    use std::net::{TcpListener, TcpStream};
+    use std::net::TcpStream;
     use std::thread;
     use std::time::{Duration, Instant};
 
@@ -384,7 +384,7 @@ mod tests {
     /// A server that sends back what it gets, and a proxy before it.
     fn echo() -> (ReservedPort, FaultProxy) {
         let port = ReservedPort::any();
-        let listener = TcpListener::bind(port.address()).unwrap();
+        let listener = port.listen();
         thread::spawn(move || {
             for mut socket in listener.incoming().map_while(Result::ok) {
                 thread::spawn(move || {

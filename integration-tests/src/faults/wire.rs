@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -168,7 +168,7 @@ impl Acceptor {
         sockets: Arc<Sockets>,
         serve: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind(port.address()).expect("the reserved port is free");
+        let listener = port.listen();
         let serve = Arc::new(serve);
         let thread = thread::spawn(move || {
             for socket in listener.incoming() {

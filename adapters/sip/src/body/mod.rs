@@ -128,7 +128,15 @@ fn decode(content_type: &ContentType, body: &[u8]) -> Result<String, BodyFault> 
         // Labels as browsers know them; none of them decodes to more than three bytes for one.
         Some(label) => Encoding::for_label_no_replacement(label.as_bytes()).ok_or(BodyFault::Charset)?,
     };
-    Ok(encoding.decode(body).0.into_owned())
+    // In UTF-8 U+FEFF is a character of the text as any other, for nothing there has an order of bytes to be told; in UTF-16 it tells it.
+    let (words, _) = match encoding {
+        utf_8 if utf_8 == encoding_rs::UTF_8 => utf_8.decode_without_bom_handling(body),
+        other => {
+            let (words, _, faults) = other.decode(body);
+            (words, faults)
+        }
+    };
+    Ok(words.into_owned())
 }
 
 /// Name and value of a header inside a body.

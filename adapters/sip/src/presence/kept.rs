@@ -156,6 +156,7 @@ impl Sip {
         subscription.dialog = dialog;
         self.presence.by_pair.insert(pair, key);
         self.presence.add_subscription(key, subscription);
+        self.attend(now, link);
         let spread = self.random.random_range(0.0..1.0);
         self.plan_subscribe(now, key, now.instant + REFRESHED_WITHIN.mul_f64(spread));
     }

@@ -115,6 +115,7 @@ impl Sip {
         subscription.is_allowed = is_allowed;
         self.presence.by_pair.insert(pair, key);
         self.presence.add_subscription(key, subscription);
+        self.attend(now, link);
         self.keep_subscription(now, key);
         self.plan_subscribe(now, key, now.instant);
     }

@@ -228,8 +228,13 @@ impl Hub {
     }
 
     pub(crate) fn with(platform: &str, links: &[Link]) -> Self {
-        let hub = domain("hub.example");
-        let build = Build { settings: &settings(platform), hub: &hub, secret: [7; 32], seed: 1 };
+        Self::named("hub.example", 7, platform, links)
+    }
+
+    /// A hub of this name, with a secret of its own.
+    pub(crate) fn named(name: &str, secret: u8, platform: &str, links: &[Link]) -> Self {
+        let hub = domain(name);
+        let build = Build { settings: &settings(platform), hub: &hub, secret: [secret; 32], seed: 1 };
         let mut this = Self {
             adapter: (interchange_sip::PLATFORM.build)(build).unwrap(),
             now: start(),

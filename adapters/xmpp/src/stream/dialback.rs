@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn case_8_a_key_is_good_for_one_stream_and_one_pair_only() {
+    fn abuse_8_a_key_is_good_for_one_stream_and_one_pair_only() {
         let keys = Keys::new(&[1; 32]);
         let (a, b) = (domain("a.example"), domain("b.example"));
         let key = keys.key(&a, &b, "s1");

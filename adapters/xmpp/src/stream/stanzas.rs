@@ -104,9 +104,10 @@ impl Inbound {
             return self.fail(core, sink, StreamError::InvalidFrom, "", CloseReason::Refused);
         }
         let place = self.counted - 1;
-        // An answer to an address that is itself wrong would be wrong.
-        if Jid::parse(element.attribute("from").unwrap_or_default(), &[]).is_ok() {
-            self.answer_error(now, core, sink, element, (&own, &partner), StanzaError::JID_MALFORMED);
+        // An answer to an address that is itself wrong would be wrong; the operator is told instead.
+        match Jid::parse(element.attribute("from").unwrap_or_default(), &[]) {
+            Ok(_) => self.answer_error(now, core, sink, element, (&own, &partner), StanzaError::JID_MALFORMED),
+            Err(fault) => sink.note(self.conn, &format!("a stanza from {partner} to {own} was dropped for its sender: {fault}")),
         }
         self.done(now, core, sink, place);
     }

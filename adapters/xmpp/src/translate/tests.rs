@@ -148,7 +148,7 @@ fn what_is_not_for_a_person_is_dropped_without_a_word() {
 }
 
 #[test]
-fn case_6_case_80_what_others_said_is_never_unwrapped() {
+fn abuse_6_case_80_what_others_said_is_never_unwrapped() {
     for name in ["sent", "received"] {
         let carbon = format!(
             "<message><body>outer</body><{name} xmlns='urn:xmpp:carbons:2'><forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client' from='boss@c.example'><body>pay</body></message></forwarded></{name}></message>"
@@ -160,7 +160,7 @@ fn case_6_case_80_what_others_said_is_never_unwrapped() {
 }
 
 #[test]
-fn case_35_delays_of_other_domains_say_nothing() {
+fn abuse_35_delays_of_other_domains_say_nothing() {
     let stamp = |from: &str| {
         let message = format!(
             "<message from='alice@a.example/x'><body>x</body><delay xmlns='urn:xmpp:delay' {from} stamp='2002-09-10T23:08:25Z'/></message>"
@@ -210,7 +210,7 @@ fn user() -> impl Strategy<Value = Address> {
 
 proptest! {
     #[test]
-    fn case_29_any_text_and_any_address_survive(
+    fn abuse_29_any_text_and_any_address_survive(
         plain in "\\PC{0,80}|(?s).{1,80}", subject in proptest::option::of("(?s).{1,40}"), thread in proptest::option::of("[^\\p{Cc}]{1,40}"),
         from in user(), to in user(), device in proptest::option::of("[^\\p{Cc}\u{fffe}\u{ffff}]{1,30}"), kind in 0..3usize,
     ) {
