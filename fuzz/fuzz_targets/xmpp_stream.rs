@@ -72,6 +72,7 @@ fn converse(bytes: &[u8], piece: usize) {
         chain: Ok(()),
         names: vec![PeerName::Dns("a.example".to_owned())],
         key_sha256: [0; 32],
+        fingerprint: [0; 32],
         subject: String::new(),
     };
     let mut inputs = vec![

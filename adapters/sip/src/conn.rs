@@ -12,6 +12,7 @@ use sip_stack::{Flow, FlowId, PeerId};
 
 use crate::Sip;
 use crate::identity;
+use crate::sessions::{Carrier, OPENING};
 use crate::settings::MAX_TEXT;
 use crate::timers::{Alarm, Sleeper};
 
@@ -26,7 +27,7 @@ const PONG_PAUSE: Duration = Duration::from_millis(500);
 pub(crate) struct Conn {
     pub(crate) via: Via,
     /// What the peer proved; `None` without TLS, and before the handshake is done.
-    tls: Option<TlsPeer>,
+    pub(crate) tls: Option<TlsPeer>,
     /// The links whose peer this is, by number. Empty: a stranger.
     pub(crate) links: Vec<u64>,
     /// The link for which it was dialled.
@@ -35,6 +36,10 @@ pub(crate) struct Conn {
     peer: PeerId,
     /// `None` on UDP, and before TLS is done.
     decoder: Option<StreamDecoder>,
+    /// The first bytes, until they tell SIP from MSRP; `None` afterwards.
+    opening: Option<Vec<u8>>,
+    /// It carries sessions, and no SIP.
+    pub(crate) carrier: Option<Box<Carrier>>,
     /// Whether the peer offered by `;alias` to take our requests here (RFC 5923).
     pub(crate) alias: bool,
     /// Whether the peer has ever answered a keep-alive.
@@ -89,7 +94,8 @@ impl Conn {
     /// When something must have happened.
     fn deadline(&self) -> Option<Instant> {
         let unfinished = self.unfinished_since.map(|since| since + PATIENCE);
-        let stranger = (self.is_stranger() && self.is_ready()).then(|| self.opened + PATIENCE);
+        let is_of_use = self.carrier.as_ref().is_some_and(|carrier| carrier.is_bound());
+        let stranger = (self.is_stranger() && self.is_ready() && !is_of_use).then(|| self.opened + PATIENCE);
         [unfinished, stranger].into_iter().flatten().min()
     }
 }
@@ -108,7 +114,8 @@ fn limits(stranger: bool) -> Limits {
 impl Sip {
     pub(crate) fn opened(&mut self, now: Now, conn: ConnId, via: Via) {
         let dialled_for = self.dials.get(&conn).copied();
-        if self.stopped || (conn.is_dialled() && dialled_for.is_none()) {
+        let session = self.sessions.dialled(conn);
+        if self.stopped || (conn.is_dialled() && dialled_for.is_none() && session.is_none()) {
             self.out.push(Output::Close { conn, why: CloseReason::Shutdown });
             return;
         }
@@ -119,6 +126,8 @@ impl Sip {
             dialled_for,
             peer: PeerId(conn.as_u64()),
             decoder: None,
+            opening: Some(Vec::new()),
+            carrier: None,
             alias: false,
             ponged: false,
             strikes: 0,
@@ -128,6 +137,9 @@ impl Sip {
             alarm: Alarm::default(),
         };
         self.conns.insert(conn, fresh);
+        if let Some(session) = session {
+            return self.media_opened(now, conn, session, via.transport());
+        }
         if via.transport() == Transport::Tls {
             let role = match dialled_for.and_then(|number| self.links.get(&number)) {
                 Some(link) => {
@@ -145,7 +157,10 @@ impl Sip {
     pub(crate) fn secured(&mut self, now: Now, conn: ConnId, peer: TlsPeer) {
         if let Some(known) = self.conns.get_mut(&conn) {
             known.tls = Some(peer);
-            self.ready(now, conn);
+            match self.sessions.dialled(conn) {
+                Some(session) => self.media_ready(now, conn, session),
+                None => self.ready(now, conn),
+            }
         }
     }
 
@@ -158,6 +173,8 @@ impl Sip {
         self.arm_conn(conn);
         match dialled_for {
             Some(number) => self.dialled(now, number, conn),
+            // A listener that is there for sessions alone carries none of our requests.
+            None if self.is_media_listener(conn) => {}
             None => {
                 for number in links {
                     self.consider(now, number, conn);
@@ -193,11 +210,41 @@ impl Sip {
     pub(crate) fn received(&mut self, now: Now, conn: ConnId, bytes: Bytes) {
         let Some(known) = self.conns.get_mut(&conn) else { return };
         if !known.is_stream() {
-            self.datagram(now, conn, bytes);
-        } else if let Some(decoder) = &mut known.decoder {
+            return self.datagram(now, conn, bytes);
+        }
+        if known.carrier.is_some() {
+            return self.read_media(now, conn, &bytes);
+        }
+        let (bytes, is_first) = match known.opening.take() {
+            None => (bytes, false),
+            Some(mut opening) => {
+                opening.extend_from_slice(&bytes);
+                if opening.len() < OPENING.len() && OPENING.starts_with(&opening) {
+                    known.opening = Some(opening);
+                    known.unfinished_since = known.unfinished_since.or(Some(now.instant));
+                    return self.arm_conn(conn);
+                }
+                (opening.into(), true)
+            }
+        };
+        if is_first && bytes.starts_with(OPENING) {
+            known.carrier = Some(Box::new(Carrier::new()));
+            known.decoder = None;
+            return self.read_media(now, conn, &bytes);
+        }
+        if let Some(decoder) = &mut known.decoder {
             decoder.push(&bytes);
             self.read_stream(now, conn);
         }
+    }
+
+    /// Bytes of a connection of sessions.
+    fn read_media(&mut self, now: Now, conn: ConnId, bytes: &[u8]) {
+        let finished = self.media_received(now, conn, bytes);
+        let Some(known) = self.conns.get_mut(&conn) else { return };
+        let is_idle = known.carrier.as_ref().is_none_or(|carrier| carrier.is_idle());
+        known.unfinished_since = if is_idle { None } else { known.unfinished_since.filter(|_| !finished).or(Some(now.instant)) };
+        self.arm_conn(conn);
     }
 
     /// Takes what is whole from a stream.
@@ -302,9 +349,11 @@ impl Sip {
 
     /// A connection is no more: whoever used it learns of it.
     pub(crate) fn gone(&mut self, now: Now, conn: ConnId, detail: &str) {
-        if let Some(mut known) = self.conns.remove(&conn) {
+        let known = self.conns.remove(&conn).map(|mut known| {
             self.timers.set(&mut known.alarm, Sleeper::Conn(conn), None);
-        }
+            known
+        });
+        self.media_gone(now, conn, known.as_ref().and_then(|known| known.carrier.as_deref()));
         self.layer.flow_closed(now.instant, FlowId(conn.as_u64()), &mut self.actions);
         self.dials.remove(&conn);
         let numbers: Vec<u64> = self.links.iter().filter(|(_, link)| link.uses(conn)).map(|(number, _)| *number).collect();
@@ -326,7 +375,7 @@ impl Sip {
         }
     }
 
-    fn arm_conn(&mut self, conn: ConnId) {
+    pub(crate) fn arm_conn(&mut self, conn: ConnId) {
         if let Some(known) = self.conns.get_mut(&conn) {
             let deadline = known.deadline();
             self.timers.set(&mut known.alarm, Sleeper::Conn(conn), deadline);

@@ -95,7 +95,13 @@ mod tests {
     use interchange_adapter::Pin;
 
     fn peer(names: &[PeerName], chain: Result<(), ChainFault>) -> TlsPeer {
-        let certificate = PeerCertificate { chain, names: names.to_vec(), key_sha256: [7; 32], subject: "CN=b.example".into() };
+        let certificate = PeerCertificate {
+            chain,
+            names: names.to_vec(),
+            key_sha256: [7; 32],
+            fingerprint: [8; 32],
+            subject: "CN=b.example".into(),
+        };
         TlsPeer { certificate: Some(certificate), ..TlsPeer::default() }
     }
 

@@ -22,7 +22,7 @@ use crate::timers::{Alarm, Sleeper};
 use crate::{Sip, translate};
 
 /// Messages of one link that the broker has not answered; more get 503.
-const MOST_UNANSWERED: usize = 2_000;
+pub(crate) const MOST_UNANSWERED: usize = 2_000;
 /// Stored messages of all links whose answer is held back; more are answered 202 at once.
 const MOST_HELD: usize = 20_000;
 /// Transactions that carry one message and wait for one answer: the newest.
@@ -77,7 +77,6 @@ impl Desk {
             Ack, Bye, Cancel, Info, Invite, Message, Notify, Options, Prack, Publish, Refer, Register, Subscribe, Update,
         };
         let rules = Rules {
-            // INVITE is understood, and refused by 488: no session of any kind is offered yet.
             methods: vec![Invite, Ack, Cancel, Bye, Options, Message, Subscribe, Notify],
             known_methods: vec![Register, Publish, Refer, Info, Update, Prack],
             encodings: vec![body::DEFLATE.to_owned()],
@@ -176,10 +175,8 @@ impl Sip {
             Method::Message => self.take(now, open),
             Method::Subscribe => self.take_subscribe(now, open),
             Method::Notify => self.take_notify(now, &open),
-            // No kind of session is offered yet (RFC 3261 §21.4.26).
-            Method::Invite => self.refuse(now, &open, &refused(488)),
-            // BYE of a dialog that we do not have (RFC 3261 §15.1.2).
-            _ => self.refuse(now, &open, &refused(481)),
+            Method::Invite => self.take_invite(now, &open),
+            _ => self.take_bye(now, &open),
         }
     }
 
@@ -292,7 +289,7 @@ impl Sip {
     }
 
     /// What became of a message that went out under a reference of ours, from the person it was sent to.
-    fn receipt(&self, imdn: &Imdn, from: &Address, to: &Address) -> Option<Body> {
+    pub(crate) fn receipt(&self, imdn: &Imdn, from: &Address, to: &Address) -> Option<Body> {
         let (of, native_id) = self.hub.references.read(&imdn.message_id, to, from)?;
         let (of, what) = match imdn.status {
             ImdnStatus::Delivered => (Some(of), ReceiptKind::Delivered),
@@ -376,6 +373,7 @@ impl Sip {
     /// Uses the open answer to tell of a failure; `false`: there is none any more.
     pub(crate) fn answer_failure(&mut self, now: Now, number: u64, message: MessageId, why: Refusal) -> bool {
         self.learn(now, number, message, Answer::Refused(refusals::to_status(why)))
+            || self.report_words(now, number, message, Err(why))
     }
 
     fn learn(&mut self, now: Now, number: u64, message: MessageId, answer: Answer) -> bool {
@@ -433,7 +431,7 @@ impl Sip {
     }
 
     /// Sends a final answer of whatever class.
-    fn refuse(&mut self, now: Now, open: &Open, answer: &Refused) {
+    pub(crate) fn refuse(&mut self, now: Now, open: &Open, answer: &Refused) {
         let tag = self.layer.new_tag();
         // No Contact (RFC 3428 §7), no Record-Route: nothing of this begins a dialog. The product's name, no version.
         let response = answer.to_response(&open.request, &tag, open.source).and_then(|response| {

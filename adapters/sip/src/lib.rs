@@ -2,10 +2,12 @@
 //! TCP or UDP where a link says so.
 //!
 //! It is a user agent on both sides and never a proxy: every transaction ends here, and what goes on is made anew from the
-//! envelope. Presence (RFC 6665, 3856), typing (RFC 3994) and receipts (RFC 5438) beside them. Left out: sessions (INVITE, MSRP), registration.
+//! envelope. Presence (RFC 6665, 3856), typing (RFC 3994), receipts (RFC 5438) and sessions (INVITE with MSRP, RFC 4975) beside them.
+//! Left out: registration, and publication of presence, which are between people and their own server.
 //!
 //! Reading order: [`LinkSettings`], `translate` (MESSAGE and envelope), `conn` (whose connection is it), `inbound` and
-//! `outbound` (the two ways of a message), `presence` (subscriber and notifier), `link` (whether it works). This file hands inputs on.
+//! `outbound` (the two ways of a message), `presence` (subscriber and notifier), `sessions`, `link` (whether it works). This file hands
+//! inputs on.
 
 mod address;
 mod attempts;
@@ -20,6 +22,7 @@ mod outbox;
 mod presence;
 mod refusals;
 mod seen;
+mod sessions;
 mod settings;
 mod timers;
 mod translate;
@@ -40,7 +43,8 @@ use crate::inbound::Desk;
 use crate::link::Link;
 use crate::outbox::Place;
 use crate::presence::{Key, Presences};
-pub use crate::settings::{Dial, IdentityRule, LinkSettings, LinkTransport, Network, PlatformSettings};
+use crate::sessions::Sessions;
+pub use crate::settings::{Dial, IdentityRule, LinkSettings, LinkTransport, Network, PlatformSettings, SessionPolicy};
 use crate::timers::{Sleeper, Timers};
 use crate::translate::Hub;
 use crate::typing::TypingStates;
@@ -53,7 +57,9 @@ fn check_link(settings: &Settings) -> Result<(), SettingsError> {
 }
 
 fn build(build: Build<'_>) -> Result<Box<dyn Adapter>, SettingsError> {
-    let sent_by = PlatformSettings::read(build.settings)?.sent_by(build.hub)?;
+    let platform = PlatformSettings::read(build.settings)?;
+    let sent_by = platform.sent_by(build.hub)?;
+    let media = platform.media(&sent_by);
     // One way: whoever sees the mark learns nothing of the secret.
     let mark = Sha256::new().chain_update(b"sip trace mark\0").chain_update(build.secret).finalize();
     let mark = mark.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
@@ -76,6 +82,7 @@ fn build(build: Build<'_>) -> Result<Box<dyn Adapter>, SettingsError> {
         desk: Desk::new(),
         presence: Presences::default(),
         typing: TypingStates::default(),
+        sessions: Sessions::new(media, build.seed.rotate_left(16)),
         last_number: 0,
         stopped: false,
     }))
@@ -114,6 +121,7 @@ struct Sip {
     desk: Desk,
     presence: Presences,
     typing: TypingStates,
+    sessions: Sessions,
     last_number: u64,
     stopped: bool,
 }
@@ -131,13 +139,17 @@ enum Asked {
     Notify { key: Key },
     /// Whether somebody writes.
     Typing,
+    /// To begin a session.
+    Invite { session: u64 },
+    /// To end one: whatever the answer, it is over.
+    Bye,
 }
 
 impl Asked {
     fn link(self) -> Option<u64> {
         match self {
             Asked::Options { link } | Asked::Message { link, .. } => Some(link),
-            Asked::Subscribe { .. } | Asked::Notify { .. } | Asked::Typing => None,
+            Asked::Subscribe { .. } | Asked::Notify { .. } | Asked::Typing | Asked::Invite { .. } | Asked::Bye => None,
         }
     }
 }
@@ -154,6 +166,7 @@ impl Adapter for Sip {
             Input::Broker(down) => self.broker(now, down),
             Input::Stop => {
                 self.stopped = true;
+                self.stop_sessions(now);
                 self.stop_links();
                 self.stop_waiting(now);
             }
@@ -178,7 +191,7 @@ impl Sip {
             // Whether a domain is hosted is the broker's question, which refuses and traces in one place.
             Down::Links { links, .. } => self.links_changed(now, &links),
             Down::Submitted { token, result } => {
-                if !self.watch_submitted(now, token, result) {
+                if !self.watch_submitted(now, token, result) && !self.session_submitted(now, token, result) {
                     self.submitted(now, token, result);
                 }
             }
@@ -201,6 +214,7 @@ impl Sip {
                 Sleeper::Answer(token) => self.wake_answer(now, token),
                 Sleeper::Presence => self.wake_presence(now),
                 Sleeper::Typing => self.wake_typing(now),
+                Sleeper::Session(session) => self.wake_session(now, session),
             }
             self.run(now);
         }
@@ -224,10 +238,15 @@ impl Sip {
                         if let Some(asked) = self.clients.remove(&client) {
                             self.typing_answered(now, client, None);
                             self.presence_unanswered(now, asked);
+                            if let Asked::Invite { session } = asked {
+                                self.invite_failed(now, session, None);
+                            }
                         }
                     }
-                    // Only INVITE has these, and each was answered 488.
-                    Action::Ack { .. } | Action::Cancelled { .. } | Action::NotAcknowledged { .. } => {}
+                    Action::Ack { server, .. } => self.acknowledged(server),
+                    // Each was answered at once, so there is nothing left to take back.
+                    Action::Cancelled { .. } => {}
+                    Action::NotAcknowledged { server } => self.not_acknowledged(now, server),
                 }
             }
         }

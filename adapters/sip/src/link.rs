@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use interchange_adapter::{CloseReason, ConnId, Now, Outage, Output};
 use interchange_model::{
-    DeliveryId, Domain, Envelope, Health, Link as Provisioned, LinkId, MessageId, Outcome, SettingsError, Up,
+    DeliveryId, Domain, Envelope, Health, Link as Provisioned, LinkId, MessageId, Outcome, Refusal, SettingsError, Up,
 };
 use rand::RngExt;
 use sip_codec::RequestBuilder;
@@ -92,8 +92,10 @@ pub(crate) struct Active {
 pub(crate) struct Delivery {
     pub(crate) id: DeliveryId,
     pub(crate) message: MessageId,
-    /// Taken when it is sent.
-    pub(crate) request: Option<Box<RequestBuilder>>,
+    /// Taken when it is sent; why there is none, where only a session could carry it.
+    pub(crate) request: Result<Option<Box<RequestBuilder>>, Refusal>,
+    /// Words, which may also go in a session.
+    pub(crate) words: Option<Arc<Envelope>>,
     /// It tells of a failure or is a receipt, so its own failure is told to nobody.
     pub(crate) is_notice: bool,
     /// What a 200 is a receipt for.
@@ -243,6 +245,7 @@ impl Sip {
     }
 
     fn end_link(&mut self, now: Now, number: u64) {
+        self.end_sessions_of(now, number);
         self.settle_all(number);
         let Some(mut link) = self.links.remove(&number) else { return };
         self.names.remove(&link.id);

@@ -30,9 +30,19 @@ impl Sip {
         let built = match &envelope.body {
             Body::Text(text) => {
                 self.note_words_out(&envelope.from, &envelope.to);
-                self.build_text(number, envelope, text).map(|request| (request, false))
+                match self.build_text(number, envelope, text) {
+                    Err(Refusal::TooLarge) if self.may_have_session(now, number, envelope) => {
+                        return self.wait_for_session(now, number, delivery, envelope);
+                    }
+                    built => built.map(|request| (request, false)),
+                }
             }
             Body::Failure(failure) => Ok((self.build_failure(now, number, envelope, failure), true)),
+            Body::Receipt(receipt)
+                if receipt.of.is_some_and(|message| self.report_words(now, number, message, Ok(receipt.what))) =>
+            {
+                Ok((None, true))
+            }
             Body::Receipt(receipt) => match translate::to_receipt(envelope, receipt, &self.hub) {
                 Ok(request) => Ok((request, true)),
                 Err(_) => Err(Refusal::Unsupported),
@@ -48,14 +58,29 @@ impl Sip {
             Ok((Some(_), _)) if !up => Outcome::LinkDown,
             Ok((Some(request), is_notice)) => {
                 let Some(link) = self.links.get_mut(&number) else { return };
-                let request = Some(Box::new(request.cseq(link.attempts.sequence(envelope.id))));
+                let request = Ok(Some(Box::new(request.cseq(link.attempts.sequence(envelope.id)))));
                 let receipt = receipt_of(link, envelope);
-                let entry = Delivery { id: delivery, message: envelope.id, request, is_notice, receipt };
+                let words = matches!(envelope.body, Body::Text(_)).then(|| envelope.clone());
+                let entry = Delivery { id: delivery, message: envelope.id, request, words, is_notice, receipt };
                 link.outbox.push((envelope.from.clone(), envelope.to.clone()), entry);
                 return self.send_waiting(now, number);
             }
         };
         self.settle_at(name, delivery, outcome);
+    }
+
+    /// A text that is too long for a single message.
+    fn wait_for_session(&mut self, now: Now, number: u64, id: DeliveryId, envelope: &Arc<Envelope>) {
+        let Some(link) = self.links.get_mut(&number) else { return };
+        if self.stopped || !matches!(link.state, State::Up(_)) {
+            let name = link.id.clone();
+            return self.settle_at(&name, id, Outcome::LinkDown);
+        }
+        let request = Err(Refusal::TooLarge);
+        let entry =
+            Delivery { id, message: envelope.id, request, words: Some(envelope.clone()), is_notice: false, receipt: None };
+        link.outbox.push((envelope.from.clone(), envelope.to.clone()), entry);
+        self.send_waiting(now, number);
     }
 
     fn build_text(&self, number: u64, envelope: &Envelope, text: &Text) -> Result<Option<RequestBuilder>, Refusal> {
@@ -99,28 +124,53 @@ impl Sip {
     pub(crate) fn send_waiting(&mut self, now: Now, number: u64) {
         loop {
             let Some(link) = self.links.get_mut(&number) else { return };
-            let Some(session) = link.session() else { return };
-            let Some((place, delivery)) = link.outbox.open_next() else { return };
-            let Some(request) = delivery.request.take() else { continue };
-            let via = self.conns.get(&session.conn).map(|conn| self.hub.via(conn.via.transport()));
-            let sent = match via {
-                Some(Ok(via)) => self.layer.send_request(now.instant, *request, via, session.flow, &mut self.actions),
-                Some(Err(fault)) => Err(SendError::Unencodable(fault)),
-                None => return,
-            };
-            match sent {
-                Ok(client) => {
-                    self.clients.insert(client, Asked::Message { link: number, place, sent: now.instant });
-                }
-                Err(SendError::TooMany) => return self.silent(now, number, "too many requests are under way"),
-                Err(_) => self.finish(number, place, Outcome::Refused(Refusal::Unsupported)),
+            if link.session().is_none() {
+                return;
             }
+            let Some((place, delivery)) = link.outbox.open_next() else { return };
+            let words = delivery.words.clone();
+            if words.is_some_and(|envelope| self.send_in_session(now, number, place, &envelope)) {
+                continue;
+            }
+            self.send_page(now, number, place);
+        }
+    }
+
+    /// Sends an open entry as a request of its own.
+    pub(crate) fn send_page(&mut self, now: Now, number: u64, place: Place) {
+        let Some(link) = self.links.get_mut(&number) else { return };
+        let session = link.session();
+        let Some(delivery) = link.outbox.get_mut(place) else { return };
+        let request = match &mut delivery.request {
+            Ok(request) => request.take(),
+            Err(why) => {
+                let outcome = Outcome::Refused(*why);
+                return self.finish(number, place, outcome);
+            }
+        };
+        let (Some(request), Some(session)) = (request, session) else {
+            return self.finish(number, place, Outcome::LinkDown);
+        };
+        let via = self.conns.get(&session.conn).map(|conn| self.hub.via(conn.via.transport()));
+        let sent = match via {
+            Some(Ok(via)) => self.layer.send_request(now.instant, *request, via, session.flow, &mut self.actions),
+            Some(Err(fault)) => Err(SendError::Unencodable(fault)),
+            None => return self.finish(number, place, Outcome::LinkDown),
+        };
+        match sent {
+            Ok(client) => {
+                self.clients.insert(client, Asked::Message { link: number, place, sent: now.instant });
+            }
+            Err(SendError::TooMany) => self.silent(now, number, "too many requests are under way"),
+            Err(_) => self.finish(number, place, Outcome::Refused(Refusal::Unsupported)),
         }
     }
 
     /// An answer to one of our requests.
     pub(crate) fn responded(&mut self, now: Now, client: ClientId, response: &Response) {
-        let asked = if response.is_final() { self.clients.remove(&client) } else { self.clients.get(&client).copied() };
+        // Of an INVITE more than one 2xx may come (RFC 6026 §7.2).
+        let again = response.is_final() && matches!(self.clients.get(&client), Some(Asked::Invite { .. }));
+        let asked = if response.is_final() && !again { self.clients.remove(&client) } else { self.clients.get(&client).copied() };
         let Some(asked) = asked else { return };
         if let Some(link) = asked.link().and_then(|number| self.links.get_mut(&number)) {
             link.heard = Some(now.instant);
@@ -133,6 +183,8 @@ impl Sip {
             Asked::Message { link, place, .. } => self.answered(now, link, place, response),
             Asked::Subscribe { .. } | Asked::Notify { .. } => self.presence_answered(now, asked, response),
             Asked::Typing => self.typing_answered(now, client, Some(response.status())),
+            Asked::Invite { session } => self.invite_answered(now, session, response),
+            Asked::Bye => {}
         }
     }
 
@@ -191,6 +243,8 @@ impl Sip {
             Some(Asked::Message { link, place, sent }) => self.message_timed_out(now, link, place, sent),
             Some(asked @ (Asked::Subscribe { .. } | Asked::Notify { .. })) => self.presence_unanswered(now, asked),
             Some(Asked::Typing) => self.typing_answered(now, client, None),
+            Some(Asked::Invite { session }) => self.invite_failed(now, session, None),
+            Some(Asked::Bye) => {}
         }
     }
 
@@ -209,7 +263,7 @@ impl Sip {
         }
     }
 
-    fn finish(&mut self, number: u64, place: Place, outcome: Outcome) {
+    pub(crate) fn finish(&mut self, number: u64, place: Place, outcome: Outcome) {
         let Some(link) = self.links.get_mut(&number) else { return };
         if let Some(delivery) = link.outbox.close(place) {
             let name = link.id.clone();

@@ -69,6 +69,11 @@ impl<T> Outbox<T> {
         self.entries.get(&place).map(|entry| &entry.content)
     }
 
+    /// The same, to be changed.
+    pub(crate) fn get_mut(&mut self, place: Place) -> Option<&mut T> {
+        self.entries.get_mut(&place).map(|entry| &mut entry.content)
+    }
+
     /// Takes an open entry out; the next of its pair may follow.
     pub(crate) fn close(&mut self, place: Place) -> Option<T> {
         let Entry { pair, content, .. } = self.entries.remove(&place)?;

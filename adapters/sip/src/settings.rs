@@ -15,6 +15,11 @@ pub struct PlatformSettings {
     /// Host name under which peers reach the hub's SIP listeners, with `:port` where that is not 5061 (TLS) or 5060:
     /// it stands in the Via of every request. Without it: the hub's own domain, and no port.
     pub contact_host: Option<String>,
+    /// `host` or `host:port` under which peers reach one of the hub's TLS listeners of this platform for MSRP (RFC 4975): it stands in the
+    /// paths of sessions. Any of these listeners takes SIP and MSRP. Without it: `contact_host`, at its port or 5061.
+    pub msrp_host: Option<String>,
+    /// The same for a TCP listener, for the sessions of links without TLS. Without it: `contact_host`, at 5060.
+    pub msrp_tcp_host: Option<String>,
 }
 
 /// The hub's name in its own Via headers.
@@ -34,7 +39,25 @@ impl PlatformSettings {
         if let Some(text) = &read.contact_host {
             parse_sent_by(text).ok_or_else(|| SettingsError::new("contact_host", "must be `host` or `host:port`"))?;
         }
+        for (path, text) in [("msrp_host", &read.msrp_host), ("msrp_tcp_host", &read.msrp_tcp_host)] {
+            if text.as_ref().is_some_and(|text| parse_sent_by(text).is_none()) {
+                return Err(SettingsError::new(path, "must be `host` or `host:port`"));
+            }
+        }
         Ok(read)
+    }
+
+    /// Where sessions' connections go to: with TLS, and without.
+    pub(crate) fn media(&self, sent_by: &SentBy) -> MediaHosts {
+        let read = |text: &Option<String>| text.as_ref().and_then(|text| parse_sent_by(text));
+        let place = |own: Option<SentBy>, usual: Option<u16>, port: u16| match own {
+            Some(own) => (own.host.as_str().to_owned(), own.port.unwrap_or(port)),
+            None => (sent_by.host.as_str().to_owned(), usual.unwrap_or(port)),
+        };
+        MediaHosts {
+            secure: place(read(&self.msrp_host), sent_by.port, 5061),
+            clear: place(read(&self.msrp_tcp_host), None, 5060),
+        }
     }
 
     /// What to write into a Via; the hub's own domain where nothing was set.
@@ -42,6 +65,13 @@ impl PlatformSettings {
         let text = self.contact_host.as_deref().unwrap_or(hub.as_str());
         parse_sent_by(text).ok_or_else(|| SettingsError::new("contact_host", "must be `host` or `host:port`"))
     }
+}
+
+/// Host and port for the media of sessions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MediaHosts {
+    pub(crate) secure: (String, u16),
+    pub(crate) clear: (String, u16),
 }
 
 fn parse_sent_by(text: &str) -> Option<SentBy> {
@@ -71,6 +101,18 @@ pub enum Dial {
     Always,
     /// Only the peer, who may be behind a firewall; messages wait while there is no connection.
     Never,
+}
+
+/// What becomes of sessions (INVITE with MSRP, RFC 4975).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SessionPolicy {
+    /// An INVITE is refused by 488.
+    Off,
+    /// The member's people may begin them; the hub sends single messages (MESSAGE) where there is none.
+    Accept,
+    /// As `accept`, and the hub begins one for what somebody writes to the member's people; where that is refused, it sends single messages.
+    Offer,
 }
 
 /// How the link's bytes travel.
@@ -139,6 +181,11 @@ pub struct LinkSettings {
     pub imdn: bool,
     /// Seconds between two OPTIONS that ask whether the peer lives. 10 to 3,600, over UDP 10 to 120; default 60.
     pub options_interval: u64,
+    /// Sessions with the member's people (MSRP): `off`, `accept` (default) or `offer`.
+    pub sessions: SessionPolicy,
+    /// IP addresses and networks that the hub may connect to when a client wants to be connected to for its session (RFC 6135 `passive`). The
+    /// address of the link's own SIP server always counts as one. Nobody else decides where the hub connects to.
+    pub msrp_networks: Vec<Network>,
 }
 
 impl Default for LinkSettings {
@@ -156,6 +203,8 @@ impl Default for LinkSettings {
             answer_wait: 1_000,
             imdn: false,
             options_interval: 60,
+            sessions: SessionPolicy::Accept,
+            msrp_networks: Vec::new(),
         }
     }
 }
@@ -247,6 +296,9 @@ impl LinkSettings {
         self.transport != LinkTransport::Tls && self.addresses.iter().any(|network| network.contains(peer))
     }
 }
+
+/// The largest message of a session, in bytes, with what it is wrapped in: room for a text of 1 MiB.
+pub(crate) const MAX_SESSION_MESSAGE: u64 = 1_048_576 + 65_536;
 
 /// Text in one message, in bytes of UTF-8 (shared/protocols/interworking.md §8).
 pub(crate) const MAX_TEXT: usize = 65_536;

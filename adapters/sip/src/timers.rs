@@ -17,6 +17,8 @@ pub(crate) enum Sleeper {
     Presence,
     /// Somebody may have stopped to write.
     Typing,
+    /// A session, by its number.
+    Session(u64),
 }
 
 /// All deadlines.

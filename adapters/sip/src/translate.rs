@@ -106,7 +106,7 @@ fn written(date: &str, now: SystemTime) -> Option<SystemTime> {
 }
 
 /// At most [`MAX_SUBJECT`] bytes, whole characters.
-fn cut(subject: &Plain) -> Plain {
+pub(crate) fn cut(subject: &Plain) -> Plain {
     let text = subject.as_str();
     Plain::new(text.get(..text.floor_char_boundary(MAX_SUBJECT)).unwrap_or(text))
 }
@@ -127,7 +127,7 @@ pub(crate) struct Manner {
 }
 
 /// The words of a text. What it is to an earlier one, and the files that belong to it, are said in words, since SIP has nothing else for them.
-fn words_of(text: &Text) -> std::borrow::Cow<'_, str> {
+pub(crate) fn words_of(text: &Text) -> std::borrow::Cow<'_, str> {
     let plain = text.plain.as_str();
     let subject = text.subject.as_ref().map(Plain::as_str).filter(|subject| !subject.is_empty());
     let mut words = match &text.relation {
@@ -253,6 +253,18 @@ fn wrapped(
     content_headers: &[(&str, &str)],
     words: &str,
 ) -> Result<Vec<u8>, Unencodable> {
+    wrapped_with(envelope, date, None, headers, content_headers, words)
+}
+
+/// The same with a subject of its own.
+pub(crate) fn wrapped_with(
+    envelope: &Envelope,
+    date: SystemTime,
+    subject: Option<&str>,
+    headers: &[(&str, &str)],
+    content_headers: &[(&str, &str)],
+    words: &str,
+) -> Result<Vec<u8>, Unencodable> {
     let header =
         |namespace: &str, name: &str, value: String| Header { namespace: namespace.to_owned(), name: name.to_owned(), value };
     let mut all = vec![
@@ -260,6 +272,7 @@ fn wrapped(
         header("", "To", format!("<{}>", address::to_uri(&envelope.to)?)),
         header("", "DateTime", date_time(date)),
     ];
+    all.extend(subject.map(|subject| header("", "Subject", cpim::escape(subject))));
     all.extend(headers.iter().map(|(name, value)| header(imdn::CPIM_NAMESPACE, name, cpim::escape(value))));
     let content_headers = content_headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     Ok(Cpim { headers: all, content_headers, content: words.replace('\n', "\r\n").into_bytes() }.write())

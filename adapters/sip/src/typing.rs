@@ -73,7 +73,12 @@ impl Sip {
     }
 
     /// The broker tells that somebody writes, or has stopped.
-    pub(crate) fn typing(&mut self, now: Now, link: &LinkId, envelope: &Envelope, typing: &Typing) {
+    pub(crate) fn typing(&mut self, now: Now, link: &LinkId, envelope: &Arc<Envelope>, typing: &Typing) {
+        if let Some(number) = self.names.get(link).copied()
+            && self.type_in_session(now, number, envelope, typing)
+        {
+            return;
+        }
         let pair = (envelope.from.clone(), envelope.to.clone());
         // Case 33: nothing to whoever has never written.
         let Some(one) = self.typing.out.get_mut(&pair) else { return };
@@ -174,7 +179,7 @@ impl Sip {
         self.timers.set(&mut self.typing.alarm, Sleeper::Typing, next);
     }
 
-    fn tell_typing(&mut self, now: Now, link: &LinkId, (from, to): &Pair, state: TypingState) {
+    pub(crate) fn tell_typing(&mut self, now: Now, link: &LinkId, (from, to): &Pair, state: TypingState) {
         let envelope = Envelope {
             id: MessageId::new(now.wall, self.random.random()),
             origin: link.clone(),

@@ -288,11 +288,19 @@ fn case_70_76_77_78_checks_in_their_order() {
         assert_eq!(ask(method, alice, "", 405).header("Allow"), allow);
     }
     ask("NEWMETHOD", alice, "", 501);
-    ask("INVITE", alice, "", 488);
+    assert_eq!(ask("INVITE", alice, "", 415).header("Accept"), "application/sdp");
     ask("BYE", alice, "", 481);
     assert_eq!(ask("MESSAGE", alice, "Require: 100rel\r\n", 420).header("Unsupported"), "100rel");
     assert_eq!(ask("MESSAGE", alice, "Proxy-Require: foo\r\n", 420).header("Unsupported"), "foo");
     ask("MESSAGE", alice, "Via: SIP/2.0/TLS hub.example;branch=z9hG4bK-hub-1-2\r\n", 482);
+    // A telephone call is no session of ours.
+    let call = "v=0\r\no=bob 1 1 IN IP4 192.0.2.30\r\ns=-\r\nc=IN IP4 192.0.2.30\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
+    hub.refuse(conn, &Sip { media: "application/sdp", ..Sip::message(99, call) }.method("INVITE"), 488);
+    let mut ask = |method: &str, uri, more: &str, status| {
+        next += 1;
+        let request = Sip { uri, ..Sip::message(next, "hi") }.more(more).method(method);
+        hub.refuse(conn, &request, status)
+    };
     // Method before URI, URI before extensions.
     ask("PUBLISH", "sips:alice@a.example", "", 405);
     ask("MESSAGE", "sips:alice@a.example", "Require: 100rel\r\n", 416);

@@ -62,7 +62,8 @@ mod tests {
     use interchange_adapter::Pin;
 
     fn peer(names: Vec<PeerName>, chain: Result<(), ChainFault>) -> TlsPeer {
-        let certificate = PeerCertificate { chain, names, key_sha256: [7; 32], subject: "CN=a.example".to_owned() };
+        let certificate =
+            PeerCertificate { chain, names, key_sha256: [7; 32], fingerprint: [8; 32], subject: "CN=a.example".to_owned() };
         TlsPeer { certificate: Some(certificate), ..TlsPeer::default() }
     }
 

@@ -59,6 +59,8 @@ pub struct PeerCertificate {
     pub names: Vec<PeerName>,
     /// SHA-256 of its SubjectPublicKeyInfo, for pins.
     pub key_sha256: [u8; 32],
+    /// SHA-256 of the whole certificate: its fingerprint in a session description (RFC 8122 §5).
+    pub fingerprint: [u8; 32],
     /// Subject, for the log: at most 200 characters, control characters escaped.
     pub subject: String,
 }

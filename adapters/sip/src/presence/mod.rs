@@ -220,7 +220,12 @@ impl Sip {
 
     /// Where we are in a dialog.
     fn contact(&self, link: &LinkId, key: Key) -> Result<Value, Unencodable> {
-        let mut uri = Uri::sip_user(&key.user(), self.hub.sent_by.host.clone())?;
+        self.contact_of(link, &key.user())
+    }
+
+    /// The same for a dialog whose requests come back to this user part.
+    pub(crate) fn contact_of(&self, link: &LinkId, user: &str) -> Result<Value, Unencodable> {
+        let mut uri = Uri::sip_user(user, self.hub.sent_by.host.clone())?;
         if let Some(port) = self.hub.sent_by.port {
             uri = uri.with_port(port);
         }

@@ -64,7 +64,7 @@ pub(crate) fn hello(number: u64) -> Envelope {
 
 pub(crate) fn certificate(names: &[&str], chain: Result<(), ChainFault>) -> TlsPeer {
     let names = names.iter().map(|name| PeerName::Dns((*name).to_owned())).collect();
-    let certificate = PeerCertificate { chain, names, key_sha256: [1; 32], subject: "CN=test".to_owned() };
+    let certificate = PeerCertificate { chain, names, key_sha256: [1; 32], fingerprint: [2; 32], subject: "CN=test".to_owned() };
     TlsPeer { certificate: Some(certificate), ..TlsPeer::default() }
 }
 
@@ -371,6 +371,11 @@ impl Hub {
     /// What was sent on a connection since the last look.
     pub(crate) fn wire(&mut self, conn: ConnId) -> Vec<Wire> {
         self.wires.get_mut(&conn).map(take_apart).unwrap_or_default()
+    }
+
+    /// The same as bytes, where it is no SIP.
+    pub(crate) fn raw(&mut self, conn: ConnId) -> String {
+        String::from_utf8(std::mem::take(self.wires.entry(conn).or_default())).unwrap()
     }
 
     /// The same, where it is exactly one.

@@ -57,7 +57,7 @@ pub(crate) fn text(from: &str, to: &str, words: &str) -> Envelope {
 
 pub(crate) fn certificate(names: &[&str], chain: Result<(), ChainFault>) -> TlsPeer {
     let names = names.iter().map(|name| PeerName::Dns((*name).to_owned())).collect();
-    let certificate = PeerCertificate { chain, names, key_sha256: [1; 32], subject: "CN=test".to_owned() };
+    let certificate = PeerCertificate { chain, names, key_sha256: [1; 32], fingerprint: [2; 32], subject: "CN=test".to_owned() };
     TlsPeer { certificate: Some(certificate), ..TlsPeer::default() }
 }
 

@@ -177,6 +177,7 @@ impl Judge {
             chain,
             names: read.as_ref().map(Leaf::names).unwrap_or_default(),
             key_sha256,
+            fingerprint: Sha256::digest(leaf.as_ref()).into(),
             subject: read.as_ref().map(Leaf::subject).unwrap_or_default(),
         })
     }
