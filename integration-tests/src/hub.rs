@@ -56,6 +56,8 @@ pub struct HubFiles {
     pub xmpp: ReservedPort,
     /// Where it listens for SIP proxies, TLS.
     pub sip: ReservedPort,
+    /// Where it listens for the connections of sessions, TLS: not where SIP comes, since a Kamailio would send both over one connection.
+    pub msrp: ReservedPort,
     authority: String,
     identities: Vec<Identity>,
     settings: String,
@@ -73,6 +75,7 @@ impl HubFiles {
             directory: Directory::new("hub-files"),
             xmpp: ReservedPort::any(),
             sip: ReservedPort::any(),
+            msrp: ReservedPort::any(),
             authority: authority.certificate().to_owned(),
             identities: vec![authority.issue(&Leaf::sip(HUB_DOMAIN))],
             settings: String::new(),
@@ -113,7 +116,7 @@ impl HubFiles {
             )
             .expect("a string takes all");
         }
-        for (platform, port, transport) in [("xmpp", &self.xmpp, "tcp"), ("sip", &self.sip, "tls")] {
+        for (platform, port, transport) in [("xmpp", &self.xmpp, "tcp"), ("sip", &self.sip, "tls"), ("sip", &self.msrp, "tls")] {
             write!(
                 file,
                 "\n[[listener]]\nplatform = \"{platform}\"\naddress = \"127.0.0.1:{}\"\ntransport = \"{transport}\"\n",
@@ -122,7 +125,13 @@ impl HubFiles {
             .expect("a string takes all");
         }
         // Where a SIP server finds the hub by the Contact of a dialog: no name of the tests leads there.
-        write!(file, "\n[platform.sip]\ncontact_host = \"127.0.0.1:{}\"\n", self.sip.number()).expect("a string takes all");
+        write!(
+            file,
+            "\n[platform.sip]\ncontact_host = \"127.0.0.1:{}\"\nmsrp_host = \"127.0.0.1:{}\"\n",
+            self.sip.number(),
+            self.msrp.number()
+        )
+        .expect("a string takes all");
         file.push_str(&self.settings);
         self.directory.write("hub.toml", &file);
     }
@@ -171,7 +180,7 @@ impl HubFiles {
         let mut command = Command::new(binary());
         command.arg("serve").arg("--config").arg(self.configuration()).envs(environment.iter().copied());
         let mut program = Program::start(Directory::new("hub"), command);
-        program.wait_for_listeners(&[self.xmpp.address(), self.sip.address()], LISTENS_WITHIN);
+        program.wait_for_listeners(&[self.xmpp.address(), self.sip.address(), self.msrp.address()], LISTENS_WITHIN);
         Hub { program }
     }
 }

@@ -50,6 +50,8 @@ pub struct KamailioSettings {
     pub workers: u32,
     /// Whether it is its people's presence server too (modules presence and presence_xml), which lets everybody see everybody.
     pub presence: bool,
+    /// Whether it is an MSRP relay too (RFC 4976, module msrp), for clients that come to its phones' port.
+    pub relay: bool,
     /// Whether it logs every request; a measured server must not.
     pub verbose: bool,
 }
@@ -67,6 +69,7 @@ impl KamailioSettings {
             partners: Vec::new(),
             workers: 1,
             presence: false,
+            relay: false,
             verbose: true,
         }
     }
@@ -74,6 +77,12 @@ impl KamailioSettings {
     /// With a presence server.
     pub fn with_presence(mut self) -> Self {
         self.presence = true;
+        self
+    }
+
+    /// With a relay for sessions.
+    pub fn with_relay(mut self) -> Self {
+        self.relay = true;
         self
     }
 
@@ -207,7 +216,42 @@ modparam("presence_xml", "force_active", 1)
     [modules, inside.to_owned(), outside.to_owned()]
 }
 
+/// What the relay adds: settings of the core, modules, and what becomes of a frame.
+fn relay(settings: &KamailioSettings) -> [String; 3] {
+    if !settings.relay {
+        return [String::new(), String::new(), String::new()];
+    }
+    let modules = format!(
+        r#"loadmodule "msrp.so"
+modparam("msrp", "cmap_size", 8)
+modparam("msrp", "use_path_addr", "127.0.0.1:{}")
+"#,
+        settings.ports.tls.number()
+    );
+    // Whoever has reached the phones' port may use it: a password would show nothing of MSRP.
+    let route = r#"
+event_route[msrp:frame-in] {
+    msrp_reply_flags("1");
+    if (msrp_is_reply()) { msrp_relay(); exit; }
+    if ($msrp(method) == "AUTH") { msrp_cmap_save(); exit; }
+    if ($msrp(method) != "SEND" && $msrp(method) != "REPORT") { msrp_reply("501", "Not-Understood"); exit; }
+    # Its clients come without TLS, partners with it.
+    if ($msrp(nexthop) =~ "^msrps:") {
+        if ($msrp(method) != "REPORT") msrp_reply("200", "OK");
+        msrp_relay();
+        exit;
+    }
+    if (!msrp_cmap_lookup()) { msrp_reply("481", "Session-does-not-exist"); exit; }
+    if ($msrp(method) != "REPORT") msrp_reply("200", "OK");
+    msrp_relay_flags("1");
+    msrp_relay();
+}
+"#;
+    ["tcp_accept_no_cl=yes\n".to_owned(), modules, route.to_owned()]
+}
+
 fn configuration(settings: &KamailioSettings, tls_configuration: &str, tables: &str) -> String {
+    let [relay_core, relay_modules, relay_route] = relay(settings);
     let [presence_modules, presence_inside, presence_outside] = presence(settings, tables);
     let mut partners = String::new();
     for partner in &settings.partners {
@@ -227,7 +271,7 @@ children={workers}
 tcp_children={workers}
 tcp_connection_lifetime=3605
 tcp_max_connections=2048
-dns=no
+{relay_core}dns=no
 rev_dns=no
 
 mpath="/usr/lib/{architecture}-linux-gnu/kamailio/modules/"
@@ -244,7 +288,7 @@ loadmodule "xlog.so"
 loadmodule "sanity.so"
 loadmodule "htable.so"
 loadmodule "tls.so"
-{presence_modules}
+{presence_modules}{relay_modules}
 modparam("tls", "config", "{tls_configuration}")
 modparam("usrloc", "db_mode", 0)
 modparam("htable", "htable", "partners=>size=6;")
@@ -267,7 +311,7 @@ request_route {{
     }}
     t_check_trans();
     # So that what the hub sends in a dialog comes through here to the phone.
-    if (is_method("SUBSCRIBE")) record_route();
+    if (is_method("SUBSCRIBE|INVITE")) record_route();
 
     # For a partner only the hub may speak, and it must have shown its own certificate.
     if ($fd != "{domain}") {{
@@ -294,7 +338,7 @@ request_route {{
     }}
     sl_send_reply("404", "No route to domain");
 }}
-"#,
+{relay_route}"#,
         debug = if settings.verbose { 2 } else { 0 },
         domain = settings.domain,
         phones = settings.ports.phones.number(),

@@ -15,6 +15,7 @@ pub mod faults;
 pub mod hub;
 pub mod kamailio;
 pub mod load;
+pub mod msrp_client;
 pub mod ports;
 pub mod processes;
 pub mod prosody;

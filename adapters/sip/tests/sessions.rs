@@ -544,7 +544,7 @@ fn where_sessions_are_refused_what_waits_goes_as_single_messages() {
             }
         }
         hub.deliver(2, hello(2));
-        let next = hub.wire(sip).into_iter().map(|wire| wire.method().to_owned()).last().unwrap();
+        let next = hub.wire(sip).into_iter().next_back().map(|wire| wire.method().to_owned()).unwrap();
         assert_eq!(next, if status == 488 { "MESSAGE" } else { "INVITE" }, "{status}");
     }
 }
