@@ -89,6 +89,7 @@ pub(crate) fn to_envelope(
         native: None,
         body: Body::Text(Text {
             plain: words.plain,
+            rich: words.rich,
             subject: subject.map(|subject| cut(&subject)).filter(|subject| !subject.is_empty()),
             language: headers.tokens(Name::ContentLanguage).next().filter(|tag| is_language(tag)).map(|tag| tag.as_ref().into()),
             written: headers.first(Name::Date).and_then(|date| written(&date.text(), now)),

@@ -264,7 +264,6 @@ impl RichBuilder {
     ///
     /// # Errors
     /// [`RichError`] beside the plain form, where the other is larger than its limits.
-    #[must_use]
     pub fn finish_both(mut self) -> (Plain, Result<Rich, RichError>) {
         self.end_words();
         (plain::of(&self.spans), self.finish())

@@ -28,12 +28,14 @@ pub(super) fn of(spans: &[Span]) -> Plain {
     Plain::new(&page.out)
 }
 
-/// Whether the next words in the block belong to the same link.
+/// Whether the next words belong to the same link. Also in the next block: an address that stood behind each of many would be much longer than
+/// what was put in.
 fn goes_on(rest: &[Span], link: &Hyperlink) -> bool {
-    match rest.iter().find(|span| **span != Span::Break) {
-        Some(Span::Words(words)) => words.style.link.as_ref() == Some(link),
-        _ => false,
-    }
+    let next = rest.iter().find_map(|span| match span {
+        Span::Words(words) => Some(words),
+        Span::Block(_) | Span::Break => None,
+    });
+    next.is_some_and(|words| words.style.link.as_ref() == Some(link))
 }
 
 #[derive(Default)]
