@@ -94,6 +94,8 @@ pub(crate) struct Delivery {
     pub(crate) message: MessageId,
     /// Taken when it is sent.
     pub(crate) request: Option<Box<RequestBuilder>>,
+    /// The same without its formatting, for a peer that does not take that.
+    pub(crate) plain: Option<Box<RequestBuilder>>,
     /// It tells of a failure or is a receipt, so its own failure is told to nobody.
     pub(crate) is_notice: bool,
     /// What a 200 is a receipt for.

@@ -52,7 +52,7 @@ pub fn to_html(rich: &Rich) -> String {
     write::write(rich, write::Flavour::Html)
 }
 
-/// Writes the `html` element of XHTML-IM (XEP-0071), well-formed, with elements and styles that its profile allows (§7, §8).
+/// Writes the `html` element of XHTML-IM (XEP-0071), well-formed, with elements and styles that it defines; blanks that count are U+00A0, as it wants.
 #[must_use]
 pub fn to_xhtml(rich: &Rich) -> String {
     write::write(rich, write::Flavour::XhtmlIm)

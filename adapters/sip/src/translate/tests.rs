@@ -7,7 +7,7 @@ use sip_codec::{Host, Limits, Message, decode_datagram};
 use crate::body;
 
 fn up_to(max_text: usize) -> Manner {
-    Manner { max_text, imdn: false }
+    Manner { max_text, imdn: false, html: false }
 }
 
 fn hub() -> Hub {

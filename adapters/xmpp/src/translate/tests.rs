@@ -54,7 +54,7 @@ fn written_as(envelope: &Envelope, how: Outgoing<'_>) -> String {
     String::from_utf8(out.to_vec()).unwrap()
 }
 
-const NOW: Outgoing<'static> = Outgoing { id: Some("m1"), with_device: false, wall: UNIX_EPOCH };
+const NOW: Outgoing<'static> = Outgoing { id: Some("m1"), with_device: false, wall: UNIX_EPOCH, xhtml_im: false };
 
 #[test]
 fn a_text_is_written_with_all_it_has() {
