@@ -93,7 +93,8 @@ fn through_sip(envelope: Envelope, link: &str) -> Result<Envelope, Refusal> {
 /// The stanza that Bob's server hears.
 fn to_xmpp(envelope: Envelope, link: &str) -> String {
     let mut hub = xmpp::Hub::new(&[xmpp::link("lb", &["b.example"], link)], &["a.example"]);
-    hub.deliver("lb", 1, envelope);
+    // No link of this adapter is the one that it came in over.
+    hub.deliver("lb", 1, Envelope { origin: "sip".into(), ..envelope });
     let conn = hub.answer_dial("a.example", "b.example");
     let heard = hub.heard(conn);
     let stanza = &heard[heard.find("<message ").unwrap_or_else(|| panic!("{heard:?}"))..];
