@@ -28,24 +28,25 @@ enum End {
 }
 
 fn send(from: &str, to: &str, words: &str) -> End {
-    let envelope = match from_xmpp(from, to, words) {
+    let envelope = match from_xmpp(from, to, words, "") {
         Ok(envelope) => envelope,
         Err(told) => return End::RefusedByXmpp(told),
     };
-    match through_sip(envelope) {
-        Ok(envelope) => to_xmpp(envelope),
+    match through_sip(envelope, sip::LB) {
+        Ok(envelope) => arrived(&to_xmpp(envelope, "{}")),
         Err(why) => End::RefusedBySip(why),
     }
 }
 
-/// The envelope of what Alice's server says, or what it was told instead.
-fn from_xmpp(from: &str, to: &str, words: &str) -> Result<Envelope, String> {
+/// The envelope of what Alice's server says, or what it was told instead. `beside`: other elements of the stanza.
+fn from_xmpp(from: &str, to: &str, words: &str, beside: &str) -> Result<Envelope, String> {
     let mut hub = xmpp::Hub::new(&[xmpp::link("la", &["a.example"], "{}")], &["b.example"]);
     let conn = hub.authenticated("a.example", "b.example");
     hub.told();
     let (from, to, words) = (xml(&jid(from, "a.example")), xml(&jid(to, "b.example")), xml(words));
-    let heard = hub
-        .say(conn, &format!("<message from='{from}/x' to='{to}' type='chat' id='m1'><subject/><body>{words}</body></message>"));
+    let stanza =
+        format!("<message from='{from}/x' to='{to}' type='chat' id='m1'><subject/><body>{words}</body>{beside}</message>");
+    let heard = hub.say(conn, &stanza);
     let mut submitted = hub.submissions();
     assert!(submitted.len() <= 1, "{submitted:?}");
     if let Some((_, envelope)) = submitted.pop() {
@@ -64,8 +65,8 @@ fn from_xmpp(from: &str, to: &str, words: &str) -> Result<Envelope, String> {
 }
 
 /// The same after it was a request between two hubs of different names.
-fn through_sip(envelope: Envelope) -> Result<Envelope, Refusal> {
-    let (mut hub, conn) = sip::Hub::up(sip::LB);
+fn through_sip(envelope: Envelope, link: &str) -> Result<Envelope, Refusal> {
+    let (mut hub, conn) = sip::Hub::up(link);
     hub.sends.clear();
     hub.deliver(1, envelope);
     if let Some((_, Outcome::Refused(why))) = hub.settled().pop() {
@@ -89,14 +90,20 @@ fn through_sip(envelope: Envelope) -> Result<Envelope, Refusal> {
     Ok((**envelope).clone())
 }
 
-/// What Bob's server hears.
-fn to_xmpp(envelope: Envelope) -> End {
-    let mut hub = xmpp::Hub::new(&[xmpp::link("lb", &["b.example"], "{}")], &["a.example"]);
-    hub.deliver("lb", 1, envelope);
+/// The stanza that Bob's server hears.
+fn to_xmpp(envelope: Envelope, link: &str) -> String {
+    let mut hub = xmpp::Hub::new(&[xmpp::link("lb", &["b.example"], link)], &["a.example"]);
+    // No link of this adapter is the one that it came in over.
+    hub.deliver("lb", 1, Envelope { origin: "sip".into(), ..envelope });
     let conn = hub.answer_dial("a.example", "b.example");
     let heard = hub.heard(conn);
     let stanza = &heard[heard.find("<message ").unwrap_or_else(|| panic!("{heard:?}"))..];
     assert_eq!(heard.matches("<message ").count(), 1, "{heard}");
+    stanza.to_owned()
+}
+
+/// Who says what to whom in a stanza.
+fn arrived(stanza: &str) -> End {
     let body = stanza.split_once("<body>").and_then(|(_, rest)| rest.split_once("</body>")).unwrap_or_else(|| panic!("{stanza}"));
     let from = plain(&xmpp::attribute(stanza, "<message", "from"));
     let to = plain(&xmpp::attribute(stanza, "<message", "to"));
@@ -253,4 +260,22 @@ fn the_addresses_of_the_interworking_table_arrive() {
 fn what_xml_cannot_carry_ends_the_stream_with_a_reason() {
     let End::RefusedByXmpp(told) = send("alice", "bob", "a\u{1}b") else { panic!("it went through") };
     assert!(told.contains("not-well-formed"), "{told}");
+}
+
+#[test]
+fn formatted_text_arrives_as_it_looked_where_both_links_want_it() {
+    let body = "<body xmlns=\"http://www.w3.org/1999/xhtml\"><p><strong>b&lt;</strong>&#160; <em>i</em><br/>\
+        <a href=\"https://a.example/?a&amp;b\">l</a></p><ol><li>one</li><li>two</li></ol><pre>  x\ty</pre></body>";
+    let html = format!("<html xmlns=\"http://jabber.org/protocol/xhtml-im\">{body}</html>");
+    let words = "b< i\nl (https://a.example/?a&b)\n1. one\n2. two\n  x\ty";
+    for (sip, xmpp, is_there) in
+        [(r#"{"host":"sip.b.example","html":true}"#, r#"{"xhtml_im":true}"#, true), (sip::LB, "{}", false)]
+    {
+        let envelope = from_xmpp("alice", "bob", words, &html).expect("an envelope");
+        let stanza = to_xmpp(through_sip(envelope, sip).expect("it went through"), xmpp);
+        let want = End::Arrived { from: "alice@a.example".into(), to: "bob@b.example".into(), body: words.into() };
+        assert_eq!(arrived(&stanza), want);
+        // Blanks that count are all written as such.
+        assert_eq!(stanza.contains(&html.replace("&#160; ", "&#160;&#160;")), is_there, "{stanza}");
+    }
 }

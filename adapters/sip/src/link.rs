@@ -96,6 +96,8 @@ pub(crate) struct Delivery {
     pub(crate) request: Result<Option<Box<RequestBuilder>>, Refusal>,
     /// Words, which may also go in a session.
     pub(crate) words: Option<Arc<Envelope>>,
+    /// The same without its formatting, for a peer that does not take that.
+    pub(crate) plain: Option<Box<RequestBuilder>>,
     /// It tells of a failure or is a receipt, so its own failure is told to nobody.
     pub(crate) is_notice: bool,
     /// What a 200 is a receipt for.

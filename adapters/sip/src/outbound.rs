@@ -27,6 +27,7 @@ impl Sip {
             self.deliver_watch(now, name, envelope, watch);
             return self.settle_at(name, delivery, Outcome::Delivered);
         }
+        let mut plain = None;
         let built = match &envelope.body {
             Body::Text(text) => {
                 self.note_words_out(&envelope.from, &envelope.to);
@@ -34,7 +35,10 @@ impl Sip {
                     Err(Refusal::TooLarge) if self.may_have_session(now, number, envelope) => {
                         return self.wait_for_session(now, number, delivery, envelope);
                     }
-                    built => built.map(|request| (request, false)),
+                    built => built.map(|(request, without)| {
+                        plain = without.map(Box::new);
+                        (request, false)
+                    }),
                 }
             }
             Body::Failure(failure) => Ok((self.build_failure(now, number, envelope, failure), true)),
@@ -61,7 +65,7 @@ impl Sip {
                 let request = Ok(Some(Box::new(request.cseq(link.attempts.sequence(envelope.id)))));
                 let receipt = receipt_of(link, envelope);
                 let words = matches!(envelope.body, Body::Text(_)).then(|| envelope.clone());
-                let entry = Delivery { id: delivery, message: envelope.id, request, words, is_notice, receipt };
+                let entry = Delivery { id: delivery, message: envelope.id, request, words, plain, is_notice, receipt };
                 link.outbox.push((envelope.from.clone(), envelope.to.clone()), entry);
                 return self.send_waiting(now, number);
             }
@@ -77,23 +81,47 @@ impl Sip {
             return self.settle_at(&name, id, Outcome::LinkDown);
         }
         let request = Err(Refusal::TooLarge);
-        let entry =
-            Delivery { id, message: envelope.id, request, words: Some(envelope.clone()), is_notice: false, receipt: None };
+        let words = Some(envelope.clone());
+        let entry = Delivery { id, message: envelope.id, request, words, plain: None, is_notice: false, receipt: None };
         link.outbox.push((envelope.from.clone(), envelope.to.clone()), entry);
         self.send_waiting(now, number);
     }
 
-    fn build_text(&self, number: u64, envelope: &Envelope, text: &Text) -> Result<Option<RequestBuilder>, Refusal> {
-        let Some(link) = self.links.get(&number) else { return Ok(None) };
-        let most = link.settings.max_message();
-        let udp = link.settings.transport == LinkTransport::Udp;
-        let manner = translate::Manner { max_text: most, imdn: link.settings.imdn };
+    /// The request of a text; and the same without its formatting, where it has some and goes out with it.
+    fn build_text(
+        &self,
+        number: u64,
+        envelope: &Envelope,
+        text: &Text,
+    ) -> Result<(Option<RequestBuilder>, Option<RequestBuilder>), Refusal> {
+        let Some(link) = self.links.get(&number) else { return Ok((None, None)) };
+        let manner = translate::Manner { max_text: link.settings.max_message(), imdn: link.settings.imdn, html: false };
+        let plain = self.build_within(link, envelope, text, manner)?;
+        if !link.settings.html || text.rich.is_none() {
+            return Ok((plain, None));
+        }
+        // Formatting is never a reason to refuse words.
+        match self.build_within(link, envelope, text, translate::Manner { html: true, ..manner }) {
+            Ok(Some(formatted)) => Ok((Some(formatted), plain)),
+            Ok(None) | Err(_) => Ok((plain, None)),
+        }
+    }
+
+    fn build_within(
+        &self,
+        link: &Link,
+        envelope: &Envelope,
+        text: &Text,
+        manner: translate::Manner,
+    ) -> Result<Option<RequestBuilder>, Refusal> {
         let request = translate::to_request(envelope, text, &self.hub, manner)?;
         // RFC 3428 §8: over UDP the whole request counts.
-        if udp && let Some(request) = &request {
+        if link.settings.transport == LinkTransport::Udp
+            && let Some(request) = &request
+        {
             let via = self.hub.via(interchange_adapter::Transport::Udp).and_then(|via| via.with_branch(LONG_BRANCH));
             let sample = via.and_then(|via| request.clone().via(via).build()).map_err(|_| Refusal::Unsupported)?;
-            if sample.encode().len() > most {
+            if sample.encode().len() > manner.max_text {
                 return Err(Refusal::TooLarge);
             }
         }
@@ -194,6 +222,10 @@ impl Sip {
         let Some(delivery) = link.outbox.get(place) else { return };
         let message = delivery.message;
         let code = response.status();
+        // RFC 3428 §7: text/plain is what everybody takes.
+        if matches!(code, 406 | 415 | 488) && delivery.plain.is_some() {
+            return self.send_plain(now, number, place);
+        }
         // Decision 13: 200 says that the recipient's side has it, 202 only that somebody keeps it.
         let receipt = if code == 200 { delivery.receipt.clone() } else { None };
         let outcome = match code {
@@ -231,6 +263,18 @@ impl Sip {
             });
             let envelope = Envelope { origin: name.clone(), from_device: None, ..receipt.answer(id, body, now.wall) };
             self.out.push(Output::Broker(Up::Submit { token, link: name, envelope: Arc::new(envelope) }));
+        }
+        self.send_waiting(now, number);
+    }
+
+    /// Sends a message that was refused with its formatting once more, without.
+    fn send_plain(&mut self, now: Now, number: u64, place: Place) {
+        let Some(link) = self.links.get_mut(&number) else { return };
+        if let Some(delivery) = link.outbox.reopen(place) {
+            link.attempts.refused(delivery.message);
+            let sequence = link.attempts.sequence(delivery.message);
+            delivery.request = Ok(delivery.plain.take().map(|plain| Box::new(plain.cseq(sequence))));
+            delivery.words = None;
         }
         self.send_waiting(now, number);
     }

@@ -74,6 +74,15 @@ impl<T> Outbox<T> {
         self.entries.get_mut(&place).map(|entry| &mut entry.content)
     }
 
+    /// An open entry is to be opened once more, before all others.
+    pub(crate) fn reopen(&mut self, place: Place) -> Option<&mut T> {
+        let entry = self.entries.get_mut(&place).filter(|entry| entry.is_open)?;
+        entry.is_open = false;
+        self.open = self.open.saturating_sub(1);
+        self.ready.push_front(place);
+        Some(&mut entry.content)
+    }
+
     /// Takes an open entry out; the next of its pair may follow.
     pub(crate) fn close(&mut self, place: Place) -> Option<T> {
         let Entry { pair, content, .. } = self.entries.remove(&place)?;
@@ -146,6 +155,21 @@ mod tests {
         assert!(outbox.open_next().is_none());
         assert_eq!(outbox.drain().collect::<Vec<_>>(), [(2, true), (3, true), (5, false)]);
         assert!(outbox.is_empty() && outbox.open_next().is_none());
+    }
+
+    #[test]
+    fn what_is_reopened_is_next() {
+        let mut outbox = Outbox::default();
+        for (number, to) in [(1, "bob"), (2, "carol"), (3, "bob")] {
+            outbox.push(pair("alice", to), number);
+        }
+        let open = opened(&mut outbox);
+        *outbox.reopen(open[0].0).unwrap() = 10;
+        assert_eq!(outbox.reopen(open[0].0), None);
+        assert_eq!(opened(&mut outbox), [(open[0].0, 10)]);
+        assert_eq!(outbox.close(open[0].0), Some(10));
+        assert_eq!(opened(&mut outbox).len(), 1);
+        assert_eq!(outbox.reopen(open[0].0), None);
     }
 
     #[test]

@@ -179,6 +179,9 @@ pub struct LinkSettings {
     /// Whether the member's clients are asked for receipts (IMDN, RFC 5438) when a sender of another platform wants one. Without it a 200 counts
     /// as one: the recipient's server, or client, has the message.
     pub imdn: bool,
+    /// Whether formatted text goes out as multipart/alternative of text/plain and text/html. Without it, and for what the peer refuses so (415) or is
+    /// too large so, text/plain alone.
+    pub html: bool,
     /// Seconds between two OPTIONS that ask whether the peer lives. 10 to 3,600, over UDP 10 to 120; default 60.
     pub options_interval: u64,
     /// Sessions with the member's people (MSRP): `off`, `accept` (default) or `offer`.
@@ -202,6 +205,7 @@ impl Default for LinkSettings {
             max_message: None,
             answer_wait: 1_000,
             imdn: false,
+            html: false,
             options_interval: 60,
             sessions: SessionPolicy::Accept,
             msrp_networks: Vec::new(),

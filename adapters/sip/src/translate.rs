@@ -6,6 +6,7 @@ use interchange_adapter::References;
 use interchange_model::{
     Address, Body, Envelope, Failure, LinkId, MessageId, Plain, Receipt, ReceiptKind, Refusal, Relation, Text,
 };
+use interchange_rich_text::to_html;
 use simple_codec::cpim::{self, Cpim, Header};
 use simple_codec::imdn::{self, Imdn, Status};
 use sip_codec::{ContentType, Method, Name, NameAddr, Request, RequestBuilder, Transport, Unencodable, Value, Via};
@@ -89,6 +90,7 @@ pub(crate) fn to_envelope(
         native: None,
         body: Body::Text(Text {
             plain: words.plain,
+            rich: words.rich,
             subject: subject.map(|subject| cut(&subject)).filter(|subject| !subject.is_empty()),
             language: headers.tokens(Name::ContentLanguage).next().filter(|tag| is_language(tag)).map(|tag| tag.as_ref().into()),
             written: headers.first(Name::Date).and_then(|date| written(&date.text(), now)),
@@ -124,6 +126,8 @@ pub(crate) struct Manner {
     pub(crate) max_text: usize,
     /// The link's people are asked for receipts (RFC 5438) where a sender wants one.
     pub(crate) imdn: bool,
+    /// As HTML beside the plain text; what cannot go so has no request.
+    pub(crate) html: bool,
 }
 
 /// The words of a text. What it is to an earlier one, and the files that belong to it, are said in words, since SIP has nothing else for them.
@@ -152,7 +156,7 @@ pub(crate) fn words_of(text: &Text) -> std::borrow::Cow<'_, str> {
     words
 }
 
-/// The MESSAGE of a text. `None`: it says nothing, so there is nothing to send.
+/// The MESSAGE of a text. `None`: it says nothing, so there is nothing to send, or nothing in this manner.
 ///
 /// # Errors
 /// [`Refusal::Loop`] without a hop left; [`Refusal::TooLarge`] for more text than the link takes;
@@ -170,7 +174,16 @@ pub(crate) fn to_request(envelope: &Envelope, text: &Text, hub: &Hub, manner: Ma
     if envelope.hops == 0 {
         return Err(Refusal::Loop);
     }
+    let formatted = formatted(envelope, text, &words, manner);
+    if manner.html && formatted.is_none() {
+        return Ok(None);
+    }
+    let (media, content) = match &formatted {
+        Some((boundary, content)) => (multipart(boundary), content.as_str()),
+        None => (plain_text(), &*words),
+    };
     let build = || {
+        let media = media?;
         let date = text.written.unwrap_or(envelope.accepted);
         let mut request = if manner.imdn && !text.wants.is_nothing() {
             let asked = if text.wants.displayed {
@@ -180,10 +193,10 @@ pub(crate) fn to_request(envelope: &Envelope, text: &Text, hub: &Hub, manner: Ma
             };
             let id = hub.references.write(envelope);
             let headers = [("Message-ID", id.as_str()), ("Disposition-Notification", asked)];
-            let content = wrapped(envelope, date, &headers, &[("Content-Type", "text/plain;charset=UTF-8")], &words)?;
+            let content = wrapped(envelope, date, &headers, &[("Content-Type", &media.to_string())], content)?;
             message(envelope, hub, date)?.body(ContentType::new("message", "cpim")?, content)
         } else {
-            plain_body(message(envelope, hub, date)?, &words)?
+            message(envelope, hub, date)?.body(media, lines(content))
         };
         if let Some(subject) = subject {
             request = request.header(Name::Subject, Value::new(&one_line(&cut(subject)))?)?;
@@ -194,6 +207,33 @@ pub(crate) fn to_request(envelope: &Envelope, text: &Text, hub: &Hub, manner: Ma
         Ok(request)
     };
     build().map(Some).map_err(|_: Unencodable| Refusal::Unsupported)
+}
+
+/// Boundary and content of a multipart/alternative: the words plain, and as they look. `None`: there is nothing to show but the words, or they say more
+/// than the formatted text does, or both are more than may be sent.
+pub(crate) fn formatted(envelope: &Envelope, text: &Text, words: &str, manner: Manner) -> Option<(String, String)> {
+    let rich = text.rich.as_ref().filter(|_| manner.html && words == text.plain.as_str())?;
+    let html = to_html(rich);
+    // Not known to the sender when the words were written.
+    let boundary = format!("part-{}", envelope.id);
+    let content = format!(
+        "--{boundary}\nContent-Type: text/plain;charset=UTF-8\n\n{words}\n--{boundary}\nContent-Type: text/html;charset=UTF-8\n\n{html}\n--{boundary}--\n"
+    );
+    let fits = content.len() <= manner.max_text && !words.contains(&boundary) && !html.contains(&boundary);
+    fits.then_some((boundary, content))
+}
+
+fn multipart(boundary: &str) -> Result<ContentType, Unencodable> {
+    ContentType::new("multipart", "alternative")?.with_param("boundary", boundary)
+}
+
+fn plain_text() -> Result<ContentType, Unencodable> {
+    ContentType::new("text", "plain")?.with_param("charset", "UTF-8")
+}
+
+/// RFC 3428 §7, RFC 2046 §4.1.1: lines end by CR LF.
+fn lines(content: &str) -> String {
+    content.replace('\n', "\r\n")
 }
 
 /// The MESSAGE that tells a sender, in their own client, that an accepted message was not delivered after all; it comes
@@ -275,7 +315,7 @@ pub(crate) fn wrapped_with(
     all.extend(subject.map(|subject| header("", "Subject", cpim::escape(subject))));
     all.extend(headers.iter().map(|(name, value)| header(imdn::CPIM_NAMESPACE, name, cpim::escape(value))));
     let content_headers = content_headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    Ok(Cpim { headers: all, content_headers, content: words.replace('\n', "\r\n").into_bytes() }.write())
+    Ok(Cpim { headers: all, content_headers, content: lines(words).into_bytes() }.write())
 }
 
 /// RFC 3862 §4.4: as RFC 3339 writes it.
@@ -287,9 +327,7 @@ fn date_time(time: SystemTime) -> String {
 
 /// Words as the body of a request.
 fn plain_body(request: RequestBuilder, words: &str) -> Result<RequestBuilder, Unencodable> {
-    let media = ContentType::new("text", "plain")?.with_param("charset", "UTF-8")?;
-    // RFC 3428 §7, RFC 2046 §4.1.1: lines end by CR LF.
-    Ok(request.body(media, words.replace('\n', "\r\n")))
+    Ok(request.body(plain_text()?, lines(words)))
 }
 
 /// What every MESSAGE of ours has. Call-ID and From tag follow from the envelope's id, so that a repeat is known as one.

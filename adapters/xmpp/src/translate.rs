@@ -1,5 +1,6 @@
 //! Stanza to envelope and back, side by side: pure functions. Here messages; beside it presence, and what is passed on as it is.
 
+mod formatted;
 mod native;
 mod presence;
 
@@ -10,6 +11,7 @@ use bytes::BytesMut;
 use interchange_model::{
     Body, Envelope, Plain, Receipt, ReceiptKind, Refusal, Relation, SharedFile, Text, TextKind, Typing, TypingState, Wants,
 };
+use interchange_rich_text::Reading;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -78,11 +80,16 @@ pub(crate) fn to_content(message: Element<'_>, language: Option<&str>, preferred
         return Content::Refused(Refusal::TooLarge);
     }
     let body = best(message, "body", preferred);
+    let encrypted = message.children().any(|child| child.namespace() == Namespace::Encrypted);
+    // Beside encrypted words nothing else is meant to be read.
+    let formatted = if encrypted { None } else { formatted::reading_of(message, body) };
     let words = body.map(|body| body.text()).filter(|words| !words.is_empty());
+    // XEP-0071 wants a body as well; not all clients know.
+    let words = words.or_else(|| formatted.as_ref().map(|reading| reading.plain.as_str().to_owned().into()));
+    let words = words.filter(|words| !words.is_empty());
     let thread = message.child(Namespace::Server, "thread").map(|thread| thread.text());
     let conversation: Option<Arc<str>> = thread.filter(|name| (1..=MAX_ID).contains(&name.len())).map(|name| Arc::from(&*name));
     let relation = relation(message);
-    let encrypted = message.children().any(|child| child.namespace() == Namespace::Encrypted);
     let (plain, subject) = match (words, subject) {
         (Some(words), subject) => (words, subject),
         // A `normal` message may say all in its subject.
@@ -103,6 +110,7 @@ pub(crate) fn to_content(message: Element<'_>, language: Option<&str>, preferred
     };
     Content::Text(Text {
         plain: Plain::new(&plain),
+        rich: formatted.and_then(Reading::beyond_plain),
         subject: subject.map(|subject| Plain::new(&subject)),
         language: language.map(Arc::from),
         conversation,
@@ -229,6 +237,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) with_device: bool,
     /// The time, to tell whether the message was delayed.
     pub(crate) wall: SystemTime,
+    /// Formatted text of another platform goes out as XHTML-IM beside the plain.
+    pub(crate) xhtml_im: bool,
 }
 
 /// Appends a durable envelope as a stanza: a message, or what is asked and said of a watch.
@@ -271,8 +281,9 @@ fn push_words(out: &mut BytesMut, text: &Text, envelope: &Envelope, how: Outgoin
     }
     let native = native::fit(envelope);
     // Between two XMPP servers what stands for the words is native.
+    let words = words_of(text, native.is_some());
     if !text.plain.is_empty() || native.is_none() {
-        push_child(out, "body", &words_of(text, native.is_some()));
+        push_child(out, "body", &words);
     }
     if let Some(conversation) = &text.conversation {
         push_child(out, "thread", conversation);
@@ -290,7 +301,10 @@ fn push_words(out: &mut BytesMut, text: &Text, envelope: &Envelope, how: Outgoin
         Some(native) => native::push(out, native),
         // What an XMPP sender did not say is not said for it.
         None if how.with_device => {}
-        None => push_extras(out, text),
+        None => {
+            formatted::push(out, text, &words, how);
+            push_extras(out, text);
+        }
     }
 }
 

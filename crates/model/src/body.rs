@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::millis::optional as optional_millis;
-use crate::{MessageId, Plain, Presence, Refusal, Watch};
+use crate::{MessageId, Plain, Presence, Refusal, Rich, Watch};
 
 /// What an envelope says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,9 @@ pub enum Body {
 pub struct Text {
     /// Always present: every platform can show it.
     pub plain: Plain,
+    /// The same with its formatting, where the sender's platform told one. Never the only form: whoever cannot show it loses no word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rich: Option<Rich>,
     /// A line above it, where the platform has one; at most 1,024 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<Plain>,

@@ -14,6 +14,7 @@ mod link;
 mod millis;
 mod presence;
 mod refusal;
+mod rich;
 mod text;
 mod words;
 
@@ -25,5 +26,6 @@ pub use id::{DeliveryId, LinkId, MemberId, MessageId, MessageIdError, PlatformNa
 pub use link::{Health, Link, Pace, QueueId, Settings, SettingsError};
 pub use presence::{DevicePresence, Presence, PresenceState, Watch};
 pub use refusal::Refusal;
+pub use rich::{Block, BlockKind, Colour, Hyperlink, Rich, RichBuilder, RichError, Span, Style, Words};
 pub use text::Plain;
 pub use words::{Down, Outcome, Up};

@@ -51,7 +51,7 @@ impl Plain {
 }
 
 /// XML 1.0 §2.2 production Char. Surrogates cannot occur in a Rust `char`.
-fn legal(c: char) -> bool {
+pub(crate) fn legal(c: char) -> bool {
     !matches!(c, '\u{0}'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}')
 }
 

@@ -1,20 +1,24 @@
 //! Bodies of incoming messages: whatever holds readable words becomes plain text; typing and receipts are read; the rest is refused.
 
 mod cpim;
-mod html;
 mod multipart;
 
 use encoding_rs::Encoding;
-use interchange_model::{Address, Plain, Wants};
+use interchange_model::{Address, Plain, Rich, Wants};
+use interchange_rich_text::from_html;
 use miniz_oxide::inflate::{TINFLStatus, decompress_to_vec_zlib_with_limit};
 use simple_codec::composing::Composing;
 use simple_codec::imdn::Imdn;
 use sip_codec::{ContentType, Name, Request};
 
+use crate::settings::MAX_TEXT;
+
 /// What was readable in a body.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Words {
     pub(crate) plain: Plain,
+    /// The same with its formatting, where it came with some.
+    pub(crate) rich: Option<Rich>,
     /// Only message/cpim has one of its own.
     pub(crate) subject: Option<Plain>,
     /// The name by which receipts will call it (RFC 5438 §6.3).
@@ -108,7 +112,7 @@ fn read_content(content_type: &ContentType, body: &[u8], from: &Address, depth: 
 fn read_part(content_type: &ContentType, body: &[u8], from: &Address, depth: u8) -> Result<Words, BodyFault> {
     match (content_type.kind(), content_type.subtype()) {
         ("text", "plain") => Ok(Words { plain: Plain::new(&decode(content_type, body)?), ..Words::default() }),
-        ("text", "html") => Ok(Words { plain: Plain::new(&html::to_plain(&decode(content_type, body)?)), ..Words::default() }),
+        ("text", "html") => html_words(&decode(content_type, body)?),
         ("multipart", "alternative" | "mixed" | "related") if depth < MAX_DEPTH => {
             multipart::read(content_type, body, from, depth)
         }
@@ -118,6 +122,17 @@ fn read_part(content_type: &ContentType, body: &[u8], from: &Address, depth: u8)
         },
         _ => Err(BodyFault::Media),
     }
+}
+
+/// The words of HTML, and how they look.
+fn html_words(html: &str) -> Result<Words, BodyFault> {
+    let reading = from_html(html);
+    let plain = reading.plain.clone();
+    // Marks of lists and quotations may make it longer than the body was.
+    if plain.as_str().len() > MAX_TEXT {
+        return Err(BodyFault::TooLarge);
+    }
+    Ok(Words { plain, rich: reading.beyond_plain(), ..Words::default() })
 }
 
 /// Bytes to text by the `charset` parameter, UTF-8 without one (RFC 3261 §7.4.1). What is no text in that charset becomes

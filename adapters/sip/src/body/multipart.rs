@@ -8,11 +8,13 @@ use super::{BodyFault, Words, header, header_block, mime_type, read_part};
 /// More parts than this are not looked at.
 const MAX_PARTS: usize = 32;
 
-/// The first part with words: plain text before anything that must be turned into it.
+/// The first part with words: plain text before anything that must be turned into it. What is an alternative to that says how it looks.
 pub(super) fn read(content_type: &ContentType, body: &[u8], from: &Address, depth: u8) -> Result<Words, BodyFault> {
     // RFC 2046 §5.1.1: 1 to 70 bytes.
     let boundary = content_type.param("boundary").filter(|text| (1..=70).contains(&text.len())).ok_or(BodyFault::Malformed)?;
-    let mut second_best = None;
+    let is_alternative = content_type.is("multipart", "alternative");
+    let mut best: Option<Words> = None;
+    let mut second_best: Option<Words> = None;
     let mut fault = BodyFault::Media;
     for part in Parts::new(body, boundary.as_bytes()).take(MAX_PARTS) {
         // Without an empty line all of the part would be header: nothing to read.
@@ -26,6 +28,8 @@ pub(super) fn read(content_type: &ContentType, body: &[u8], from: &Address, dept
         });
         match read {
             Ok((_, words)) if words.plain.is_empty() => {}
+            // Beside it another part may stand for it; in any other multipart they are different things.
+            Ok((true, words)) if is_alternative => best = best.or(Some(words)),
             Ok((true, words)) => return Ok(words),
             Ok((false, words)) => second_best = second_best.or(Some(words)),
             // One spoofed part spoils the whole; any other fault only its part.
@@ -34,7 +38,10 @@ pub(super) fn read(content_type: &ContentType, body: &[u8], from: &Address, dept
             Err(_) => {}
         }
     }
-    second_best.ok_or(fault)
+    match (best, second_best) {
+        (Some(best), other) => Ok(Words { rich: other.and_then(|other| other.rich), ..best }),
+        (None, other) => other.ok_or(fault),
+    }
 }
 
 /// The parts between boundary lines, without the line end before the next boundary. What stands before the first is

@@ -93,6 +93,7 @@ impl Sip {
                 self.note_words(now, &theirs, &ours);
                 let text = Text {
                     plain: words.plain,
+                    rich: words.rich,
                     subject: words.subject.map(|subject| translate::cut(&subject)).filter(|subject| !subject.is_empty()),
                     conversation: Some(conversation),
                     kind: TextKind::Chat,
@@ -230,14 +231,15 @@ impl Sip {
         let Body::Text(text) = &envelope.body else { return false };
         let Some(session) = self.sessions.all.get(&number) else { return false };
         let Some(peer) = &session.media else { return false };
-        let imdn = self.links.get(&session.link).is_some_and(|link| link.settings.imdn);
-        let Some((media, body)) = content_of(envelope, text, peer, &self.hub, imdn) else { return false };
+        let Some(link) = self.links.get(&session.link) else { return false };
+        let manner = translate::Manner { max_text: usize::MAX, imdn: link.settings.imdn, html: link.settings.html };
+        let Some((media, body)) = content_of(envelope, text, peer, &self.hub, manner) else { return false };
         if peer.max_size.is_some_and(|most| body.len() as u64 > most) {
             return false;
         }
         let id = envelope.id.to_string();
         let success_report = text.wants.delivered && media != CPIM;
-        self.say_bytes(now, number, Some(place), envelope, id, media, body, success_report);
+        self.say_bytes(now, number, Some(place), envelope, id, &media, body, success_report);
         true
     }
 
@@ -376,16 +378,21 @@ fn content_of(
     text: &Text,
     peer: &Media,
     hub: &translate::Hub,
-    imdn: bool,
-) -> Option<(&'static str, Vec<u8>)> {
+    manner: translate::Manner,
+) -> Option<(String, Vec<u8>)> {
     let words = translate::words_of(text);
     if words.is_empty() || envelope.hops == 0 {
         return None;
     }
     let wrapped = peer.accepts_wrapped("text/plain");
-    let asks = imdn && !text.wants.is_nothing();
+    let asks = manner.imdn && !text.wants.is_nothing();
     if peer.accepts("text/plain") && !(wrapped && (asks || text.subject.is_some())) {
-        return Some((PLAIN, words.replace('\n', "\r\n").into_bytes()));
+        let formatted = translate::formatted(envelope, text, &words, manner).filter(|_| peer.accepts("multipart/alternative"));
+        let (media, content) = match formatted {
+            Some((boundary, content)) => (format!("multipart/alternative;boundary=\"{boundary}\""), content),
+            None => (PLAIN.to_owned(), words.into_owned()),
+        };
+        return Some((media, content.replace('\n', "\r\n").into_bytes()));
     }
     if !wrapped {
         return None;
@@ -401,7 +408,7 @@ fn content_of(
     let headers = if asks { headers.as_slice() } else { &[] };
     let subject = text.subject.as_ref().map(Plain::as_str);
     let content = translate::wrapped_with(envelope, date, subject, headers, &[("Content-Type", PLAIN)], &words).ok()?;
-    Some((CPIM, content))
+    Some((CPIM.to_owned(), content))
 }
 
 /// What other platforms see as the name of the conversation: nothing of the Call-ID, which may tell of addresses inside a company.

@@ -1,13 +1,13 @@
 use super::*;
 use bytes::Bytes;
-use interchange_model::{Domain, TextKind};
+use interchange_model::{Domain, Rich, Span, Style, TextKind, Words};
 use proptest::prelude::*;
 use sip_codec::{Host, Limits, Message, decode_datagram};
 
 use crate::body;
 
 fn up_to(max_text: usize) -> Manner {
-    Manner { max_text, imdn: false }
+    Manner { max_text, imdn: false, html: false }
 }
 
 fn hub() -> Hub {
@@ -194,6 +194,29 @@ proptest! {
         let sent = if text.plain.is_empty() { text.subject.clone().unwrap() } else { text.plain.clone() };
         prop_assert_eq!(back.plain, sent);
         prop_assert_eq!(back.subject.map(|s| s.as_str().to_owned()), subject.map(|s| s.trim_matches([' ', '\t']).to_owned()).filter(|s| !s.is_empty()));
+    }
+
+    #[test]
+    fn case_17_any_formatted_text_survives(
+        pieces in prop::collection::vec(("[ -~\t\n\u{a0}\u{1f600}]{0,12}|(?s).{0,8}", any::<bool>(), any::<bool>()), 1..12),
+    ) {
+        let spans = pieces.iter().map(|(text, bold, italic)| {
+            let style = Style { bold: *bold, italic: *italic, ..Style::default() };
+            Span::Words(Words { text: Plain::new(text), style })
+        });
+        let rich = Rich::new(spans).unwrap();
+        let text = Text { plain: rich.to_plain(), rich: Some(rich.clone()), ..Text::default() };
+        let sent = alice_to_bob(text.clone());
+        let how = Manner { html: true, ..up_to(65_536) };
+        let Ok(Some(request)) = to_request(&sent, &text, &hub(), how) else {
+            prop_assert!(text.plain.is_empty());
+            return Ok(());
+        };
+        let Body::Text(back) = read_back(encoded(request)).body else { panic!() };
+        prop_assert_eq!(&back.plain, &text.plain);
+        // What looks like plain text is let be.
+        let says_more = rich.is_formatted() || interchange_rich_text::has_marks(text.plain.as_str());
+        prop_assert_eq!(back.rich, says_more.then_some(rich));
     }
 
     #[test]

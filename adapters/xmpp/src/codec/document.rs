@@ -55,6 +55,10 @@ pub enum Namespace {
     Idle,
     /// `jabber:x:oob` (XEP-0066)
     OutOfBand,
+    /// `http://jabber.org/protocol/xhtml-im` (XEP-0071)
+    XhtmlIm,
+    /// `http://www.w3.org/1999/xhtml`
+    Xhtml,
     /// `urn:xmpp:message-correct:0` (XEP-0308)
     Correct,
     /// `urn:xmpp:reply:0` (XEP-0461)
@@ -101,6 +105,8 @@ impl Namespace {
             "urn:xmpp:hints" => Namespace::Hints,
             "urn:xmpp:idle:1" => Namespace::Idle,
             "jabber:x:oob" => Namespace::OutOfBand,
+            "http://jabber.org/protocol/xhtml-im" => Namespace::XhtmlIm,
+            "http://www.w3.org/1999/xhtml" => Namespace::Xhtml,
             "urn:xmpp:message-correct:0" => Namespace::Correct,
             "urn:xmpp:reply:0" => Namespace::Reply,
             "urn:xmpp:reactions:0" => Namespace::Reactions,

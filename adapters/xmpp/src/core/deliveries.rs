@@ -89,6 +89,7 @@ impl Core {
             Stream::Opening(_) => return,
             Stream::Ready { conn, max_stanza, .. } => (conn, max_stanza),
         };
+        let xhtml_im = self.links.get(&pair.link).is_some_and(|state| state.info.settings.xhtml_im);
         while let Some(waiting) = pair.take_waiting() {
             let out = sink.write(conn);
             match waiting {
@@ -99,7 +100,10 @@ impl Core {
                     let start = out.len();
                     match &envelope.body {
                         Body::Presence(presence) => push_presence(out, &envelope, presence),
-                        _ => push_message(out, &envelope, Outgoing { id: None, with_device: from_xmpp, wall: now.wall }),
+                        _ => {
+                            let how = Outgoing { id: None, with_device: from_xmpp, wall: now.wall, xhtml_im };
+                            push_message(out, &envelope, how);
+                        }
                     }
                     // Of a person's many devices, or of somebody's whole caps, more than the peer takes: let be.
                     if out.len() - start > max_stanza {
@@ -111,8 +115,13 @@ impl Core {
                     let id = stanza_id(pair, &self.references, &delivery.envelope, from_xmpp);
                     note_language(&mut self.languages, &delivery.envelope, from_xmpp);
                     let start = out.len();
-                    let how = Outgoing { id: id.as_deref(), with_device: from_xmpp, wall: now.wall };
+                    let how = Outgoing { id: id.as_deref(), with_device: from_xmpp, wall: now.wall, xhtml_im };
                     push_message(out, &delivery.envelope, how);
+                    // Formatting is never a reason to refuse words.
+                    if xhtml_im && out.len() - start > max_stanza {
+                        out.truncate(start);
+                        push_message(out, &delivery.envelope, Outgoing { xhtml_im: false, ..how });
+                    }
                     // A peer would end the whole stream for one stanza too large (RFC 6120 §4.9.3.14).
                     if out.len() - start > max_stanza {
                         out.truncate(start);

@@ -1,6 +1,6 @@
 use super::*;
 use crate::codec::{Codec, Document, Frame};
-use interchange_model::{Address, Device, Domain, MessageId};
+use interchange_model::{Address, Device, Domain, MessageId, Rich, Span, Style, Words};
 use proptest::prelude::*;
 use std::time::UNIX_EPOCH;
 
@@ -54,7 +54,7 @@ fn written_as(envelope: &Envelope, how: Outgoing<'_>) -> String {
     String::from_utf8(out.to_vec()).unwrap()
 }
 
-const NOW: Outgoing<'static> = Outgoing { id: Some("m1"), with_device: false, wall: UNIX_EPOCH };
+const NOW: Outgoing<'static> = Outgoing { id: Some("m1"), with_device: false, wall: UNIX_EPOCH, xhtml_im: false };
 
 #[test]
 fn a_text_is_written_with_all_it_has() {
@@ -233,5 +233,24 @@ proptest! {
         prop_assert_eq!((person, read.device()), (from, device));
         let read = Jid::parse(stanza.attribute("to").unwrap(), &[]).unwrap();
         prop_assert_eq!(read.person(), Some(to));
+    }
+
+    #[test]
+    fn case_16_any_formatted_text_survives(
+        pieces in prop::collection::vec(("[ -~\n\u{a0}\u{1f600}]{0,12}|(?s)[^\t]{0,8}", any::<bool>(), any::<bool>()), 1..12),
+    ) {
+        let spans = pieces.iter().map(|(text, bold, strike)| {
+            let style = Style { bold: *bold, strike: *strike, ..Style::default() };
+            Span::Words(Words { text: Plain::new(text), style })
+        });
+        let rich = Rich::new(spans).unwrap();
+        prop_assume!(!rich.to_plain().is_empty());
+        let text = Text { plain: rich.to_plain(), rich: Some(rich.clone()), ..Text::default() };
+        let document = parsed(&written_as(&envelope(Body::Text(text.clone())), Outgoing { xhtml_im: true, ..NOW }));
+        let Content::Text(back) = to_content(document.root().unwrap(), None, None) else { panic!() };
+        prop_assert_eq!(&back.plain, &text.plain);
+        // What looks like plain text is let be.
+        let says_more = rich.is_formatted() || interchange_rich_text::has_marks(text.plain.as_str());
+        prop_assert_eq!(back.rich, says_more.then_some(rich));
     }
 }
