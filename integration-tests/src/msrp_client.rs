@@ -150,7 +150,7 @@ impl MsrpClient {
     fn description(&self, tls: SocketAddr, setup: &str) -> String {
         format!(
             "v=0\r\no={} 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=message {} TCP/TLS/MSRP *\r\n\
-             a=accept-types:text/plain application/im-iscomposing+xml\r\na=setup:{setup}\r\na=path:{}\r\n",
+             a=accept-types:text/plain text/html multipart/alternative application/im-iscomposing+xml\r\na=setup:{setup}\r\na=path:{}\r\n",
             self.user,
             tls.port(),
             self.path(tls)
@@ -231,6 +231,12 @@ impl MsrpClient {
     /// Sends a text in chunks; how many there were.
     #[track_caller]
     pub fn send(&mut self, id: &str, text: &str) -> usize {
+        self.send_as(id, "text/plain", text)
+    }
+
+    /// The same with content of any type.
+    #[track_caller]
+    pub fn send_as(&mut self, id: &str, media: &str, text: &str) -> usize {
         let total = text.len();
         let chunks: Vec<&[u8]> = text.as_bytes().chunks(CHUNK).collect();
         let mut start = 0;
@@ -238,7 +244,7 @@ impl MsrpClient {
             let flag = if count + 1 == chunks.len() { b'$' } else { b'+' };
             let range = format!("{}-{}/{total}", start + 1, start + chunk.len());
             start += chunk.len();
-            self.send_frame(id, &range, "Success-Report: yes\r\n", "text/plain", chunk, flag);
+            self.send_frame(id, &range, "Success-Report: yes\r\n", media, chunk, flag);
             // The relay answers each; what waits to be read would fill its buffers.
             if count % 64 == 63 {
                 self.drain();
@@ -258,6 +264,18 @@ impl MsrpClient {
                 return status.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_default();
             }
             self.keep(frame);
+        }
+    }
+
+    /// Waits for a message of the other's that has this in it.
+    #[track_caller]
+    pub fn saw(&mut self, text: &str, within: Duration) -> Option<Received> {
+        let until = Instant::now() + within;
+        loop {
+            let received = self.receive(until.saturating_duration_since(Instant::now()))?;
+            if memmem::find(&received.body, text.as_bytes()).is_some() {
+                return Some(received);
+            }
         }
     }
 

@@ -1,7 +1,8 @@
 //! What people get between the platforms, shown by real servers and real clients: `docs/fidelity.md` is what this test has seen, and the test
 //! fails when it sees anything else. `UPDATE_FIDELITY=1` writes the file anew.
 //!
-//! Alice is on Prosody, Dave on ejabberd, both with slixmpp; Bob has Linphone at Kamailio, which is his presence server too.
+//! Alice is on Prosody, Dave on ejabberd, both with slixmpp; Bob has Linphone at Kamailio, which is his presence server too, and Eve a client for
+//! sessions whose MSRP the same Kamailio relays.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -11,6 +12,7 @@ use interchange_integration_tests::certificates::Authority;
 use interchange_integration_tests::dns::{NameServer, ServiceRecord};
 use interchange_integration_tests::hub::{HUB_DOMAIN, Hub, HubFiles, LinkSettings};
 use interchange_integration_tests::kamailio::{Kamailio, KamailioSettings, SipPorts};
+use interchange_integration_tests::msrp_client::MsrpClient;
 use interchange_integration_tests::sip_client::{SipClient, Transport};
 use interchange_integration_tests::xmpp_client::XmppClient;
 use interchange_integration_tests::xmpp_server::{XmppPorts, XmppServer, XmppServerSettings};
@@ -24,6 +26,7 @@ const NOT_COMING: Duration = Duration::from_secs(4);
 const ALICE: &str = "alice@acme.example";
 const BOB: &str = "bob@globex.example";
 const DAVE: &str = "dave@initech.example";
+const EVE: &str = "eve@globex.example";
 
 const YES: &str = "yes";
 const NO: &str = "no";
@@ -33,9 +36,10 @@ struct World {
     alice: XmppClient,
     dave: XmppClient,
     bob: SipClient,
+    eve: MsrpClient,
     files: HubFiles,
     hub: Option<Hub>,
-    _globex: Kamailio,
+    globex: Kamailio,
     _acme: XmppServer,
     _initech: XmppServer,
     _names: [NameServer; 2],
@@ -59,10 +63,10 @@ impl World {
         files.configure(
             &authority,
             &[
-                LinkSettings::xmpp("acme", "acme.example", acme_ports.server.number()),
+                LinkSettings::xmpp("acme", "acme.example", acme_ports.server.number()).with("xhtml_im = true"),
                 LinkSettings::xmpp("initech", "initech.example", initech_ports.server.number()),
                 LinkSettings::sip("globex", "globex.example", globex_ports.tls.number())
-                    .with("identity = \"domain\", imdn = true"),
+                    .with("identity = \"domain\", imdn = true, html = true"),
             ],
         );
         let hub = Some(files.start());
@@ -70,21 +74,14 @@ impl World {
         let initech =
             ejabberd::start(XmppServerSettings::new("initech.example", &["dave"], initech_ports, &authority, &initech_names));
         let settings = KamailioSettings::new("globex.example", globex_ports, &authority, files.sip.address(), HUB_DOMAIN);
-        let globex = Kamailio::start(settings.with_partners(&["acme.example", "initech.example", HUB_DOMAIN]).with_presence());
+        let globex = Kamailio::start(
+            settings.with_partners(&["acme.example", "initech.example", HUB_DOMAIN]).with_presence().with_relay(),
+        );
         let alice = XmppClient::login(&acme, "alice");
         let dave = XmppClient::login(&initech, "dave");
         let bob = SipClient::register_with_all(&globex, "bob", Transport::Tcp);
-        Self {
-            alice,
-            dave,
-            bob,
-            files,
-            hub,
-            _globex: globex,
-            _acme: acme,
-            _initech: initech,
-            _names: [acme_names, initech_names],
-        }
+        let eve = MsrpClient::register(&globex, "eve");
+        Self { alice, dave, bob, files, hub, eve, globex, _acme: acme, _initech: initech, _names: [acme_names, initech_names] }
     }
 }
 
@@ -239,6 +236,76 @@ fn beside_the_words(world: &mut World) -> Vec<Row> {
         Some(("delayed words", "in the Date header, which Linphone does not show")),
         "2026-01-01T00:00:00",
     );
+    rows
+}
+
+/// What is said in a session (INVITE with MSRP): Eve begins it, towards Alice.
+fn sessions(world: &mut World) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let none = || "–".to_owned();
+    world.eve.invite(&world.globex, &format!("sip:{ALICE}"));
+    world.eve.send("s1000001", "session to Alice");
+    let to_xmpp = world.alice.saw("message", SOON, |event| event["body"] == "session to Alice").is_some();
+    world.alice.send(EVE, "s1", "session to Eve");
+    let to_sip = world.eve.saw("session to Eve", SOON).is_some();
+    rows.push(Row { feature: "Text in a session (MSRP)", cells: [cell(to_sip), cell(to_xmpp), none()] });
+
+    let long: String = (0..60_000).map(|number| char::from(b'a' + (number % 26) as u8)).collect();
+    world.eve.send("s2000001", &long);
+    let to_xmpp = world.alice.saw("message", SOON, |event| event["body"] == long.as_str()).is_some();
+    world.alice.send(EVE, "s2", &long);
+    let to_sip = world.eve.saw(&long, SOON).is_some();
+    world.alice.send(DAVE, "s3", &long);
+    let xmpp = world.dave.saw("message", SOON, |event| event["body"] == long.as_str()).is_some();
+    rows.push(Row { feature: "Text of 60 kB, in a session in chunks", cells: [cell(to_sip), cell(to_xmpp), cell(xmpp)] });
+
+    world.eve.send("s3000001", &"x".repeat(1_000_000));
+    let told = world.eve.report("s3000001") == 413;
+    rows.push(Row {
+        feature: "Text of 1 MB (between two SIP companies: yes, see sessions.rs)",
+        cells: [none(), reduced(told, "refused, for an XMPP server would not take it, and the sender is told"), none()],
+    });
+
+    chat(
+        &mut world.alice,
+        EVE,
+        "s4",
+        "<body>very bold words</body><html xmlns='http://jabber.org/protocol/xhtml-im'><body xmlns='http://www.w3.org/1999/xhtml'>very <strong>bold</strong> words</body></html>",
+    );
+    let html = world.eve.saw("bold words", SOON).is_some_and(|received| {
+        let body = String::from_utf8_lossy(&received.body).into_owned();
+        received.media.starts_with("multipart/alternative")
+            && body.contains("<strong>bold</strong>")
+            && body.contains("very bold words")
+    });
+    world.eve.send_as("s4000001", "text/html", "<p>so <b>bold</b> <script>x</script>words</p>");
+    let xhtml = world
+        .alice
+        .saw("stanza", SOON, |event| has(event, "xml", "so bold words</body>") && has(event, "xml", "<strong>bold</strong>"));
+    rows.push(Row {
+        feature: "Rich text with a client that shows it (HTML, XHTML-IM)",
+        cells: [cell(html), cell(xhtml.is_some()), none()],
+    });
+
+    let composing = "<isComposing xmlns='urn:ietf:params:xml:ns:im-iscomposing'><state>active</state></isComposing>";
+    world.eve.send_as("s5000001", "application/im-iscomposing+xml", composing);
+    let to_xmpp = sees(&mut world.alice, "<composing", SOON);
+    chat(&mut world.alice, EVE, "s5", "<composing xmlns='http://jabber.org/protocol/chatstates'/>");
+    let to_sip = world.eve.saw("<state>active</state>", SOON).is_some();
+    rows.push(Row { feature: "Typing in a session", cells: [cell(to_sip), cell(to_xmpp), none()] });
+
+    world.eve.send("s6000001", "report this");
+    let id = id_of(&mut world.alice, "report this").unwrap_or_default();
+    chat(&mut world.alice, EVE, "s6", &format!("<received xmlns='urn:xmpp:receipts' id='{id}'/>"));
+    let to_xmpp = world.eve.report("s6000001") == 200;
+    chat(&mut world.alice, EVE, "s7", "<body>report that</body><request xmlns='urn:xmpp:receipts'/>");
+    world.eve.saw("report that", SOON);
+    let to_sip = sees(&mut world.alice, "<received xmlns=\"urn:xmpp:receipts\" id=\"s7\"", SOON);
+    rows.push(Row { feature: "Delivery report in a session", cells: [cell(to_sip), cell(to_xmpp), none()] });
+
+    world.eve.bye();
+    let gone = sees(&mut world.alice, "<gone", SOON);
+    rows.push(Row { feature: "End of a session", cells: [none(), reduced(gone, "as `gone`"), none()] });
     rows
 }
 
@@ -409,7 +476,7 @@ fn presence(world: &mut World) -> Vec<Row> {
 
 fn table(rows: &[Row]) -> String {
     let mut text = String::from(
-        "# What people get\n\nGenerated by `integration-tests/tests/fidelity.rs` from what real clients reported: slixmpp at Prosody 0.12 and at ejabberd 23.01, Linphone 5.1\nat Kamailio 5.6 with its presence modules. *yes*: as it was sent. *reduced*: how it arrives. *–*: the sending side has nothing of the kind. In rows of\npresence the column says whose state goes where.\n\n| feature | XMPP → SIP | SIP → XMPP | XMPP → XMPP |\n|---|---|---|---|\n",
+        "# What people get\n\nGenerated by `integration-tests/tests/fidelity.rs` from what real clients reported: slixmpp at Prosody 0.12 and at ejabberd 23.01, Linphone 5.1\nat Kamailio 5.6 with its presence modules, and in sessions a client behind the same Kamailio as MSRP relay. *yes*: as it was sent. *reduced*: how it arrives. *–*: the sending side has nothing of the kind. In rows of\npresence the column says whose state goes where.\n\n| feature | XMPP → SIP | SIP → XMPP | XMPP → XMPP |\n|---|---|---|---|\n",
     );
     for Row { feature, cells: [to_sip, to_xmpp, xmpp] } in rows {
         writeln!(text, "| {feature} | {to_sip} | {to_xmpp} | {xmpp} |").expect("a string takes all");
@@ -430,6 +497,7 @@ fn the_table_is_what_people_get() {
     add(vec![typing(&mut world)]);
     add(receipts(&mut world).into());
     add(beside_the_words(&mut world));
+    add(sessions(&mut world));
     add(presence(&mut world));
     let seen = table(&rows);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/fidelity.md");
