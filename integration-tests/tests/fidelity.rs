@@ -274,9 +274,7 @@ fn sessions(world: &mut World) -> Vec<Row> {
     );
     let html = world.eve.saw("bold words", SOON).is_some_and(|received| {
         let body = String::from_utf8_lossy(&received.body).into_owned();
-        received.media.starts_with("multipart/alternative")
-            && body.contains("<b>bold</b>")
-            && body.contains("very bold words")
+        received.media.starts_with("multipart/alternative") && body.contains("<b>bold</b>") && body.contains("very bold words")
     });
     world.eve.send_as("s4000001", "text/html", "<p>so <b>bold</b> <script>x</script>words</p>");
     let xhtml = world

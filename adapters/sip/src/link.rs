@@ -1,5 +1,6 @@
 //! One link: the connection it sends on, whether that works, and what waits for it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,10 @@ const STREAM_SILENCE: Duration = Duration::from_secs(10);
 const BROKEN_PAUSE: Duration = Duration::from_secs(60);
 /// The longest time for which Retry-After is obeyed (shared/protocols/sip.md §3).
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// How long a server that did not answer, or was not who it should be, is tried after the others of the SRV records.
+const AVOIDED: Duration = Duration::from_secs(60);
+/// Servers that are avoided at one time.
+const MOST_AVOIDED: usize = 16;
 /// Connections opened by the peer that are kept in mind for our requests.
 const CANDIDATES: usize = 8;
 
@@ -40,6 +45,8 @@ pub(crate) struct Link {
     pub(crate) outbox: Outbox<Delivery>,
     /// Connections that the peer opened and on which our requests may go; newest last.
     candidates: Vec<ConnId>,
+    /// Servers of the SRV records that are of no use now (RFC 3263 §4.3).
+    avoided: Vec<Avoided>,
     /// When the peer last answered anything.
     pub(crate) heard: Option<Instant>,
     pub(crate) notices: Notices,
@@ -60,6 +67,14 @@ pub(crate) enum State {
     Up(Active),
     /// The peer asked for a pause (503 with Retry-After).
     Paused { conn: ConnId, until: Instant },
+}
+
+/// A server that others of the SRV records are tried before.
+struct Avoided {
+    server: SocketAddr,
+    until: Instant,
+    /// It has asked for that, so it is sent nothing before.
+    asked: bool,
 }
 
 /// The way our requests take.
@@ -116,6 +131,7 @@ impl Link {
             outage: Outage::default(),
             outbox: Outbox::default(),
             candidates: Vec::new(),
+            avoided: Vec::new(),
             heard: None,
             notices: Notices::default(),
             attempts: Attempts::default(),
@@ -242,7 +258,7 @@ impl Sip {
             self.links.get(&number),
             Some(Link { state: State::Waiting { .. }, settings: LinkSettings { dial: Dial::Always, .. }, .. })
         ) {
-            self.dial(number);
+            self.dial(now, number);
         }
     }
 
@@ -260,11 +276,13 @@ impl Sip {
         }
     }
 
-    fn dial(&mut self, number: u64) {
+    fn dial(&mut self, now: Now, number: u64) {
         let conn = ConnId::dialled(self.number());
         let Some(link) = self.links.get_mut(&number) else { return };
         let Some(domain) = link.domains.first() else { return };
-        self.out.push(Output::Dial { conn, to: link.settings.target(domain) });
+        link.avoided.retain(|avoided| now.instant < avoided.until);
+        let avoid = link.avoided.iter().map(|avoided| avoided.server).collect();
+        self.out.push(Output::Dial { conn, to: link.settings.target(domain), avoid });
         link.state = State::Opening { conn };
         self.dials.insert(conn, number);
         self.arm_link(number);
@@ -273,12 +291,41 @@ impl Sip {
     /// Our dial came through: it must lead to whom we wanted.
     pub(crate) fn dialled(&mut self, now: Now, number: u64, conn: ConnId) {
         match self.why_not(number, conn) {
-            None => self.probe(now, number, conn),
+            None => match self.avoided_until(now, number, conn) {
+                // There is no other server: this one's pause is kept.
+                Some(until) => {
+                    if let Some(link) = self.links.get_mut(&number) {
+                        link.state = State::Paused { conn, until };
+                    }
+                    self.arm_link(number);
+                }
+                None => self.probe(now, number, conn),
+            },
             Some(why) => {
+                self.avoid(number, conn, now.instant + AVOIDED, false);
                 self.down(now, number, Health::Broken { why });
                 self.close(now, conn, CloseReason::Refused, "the peer did not prove who it is");
             }
         }
+    }
+
+    /// Where a link's server is found by SRV records, another of them is tried before this one, until then.
+    fn avoid(&mut self, number: u64, conn: ConnId, until: Instant, asked: bool) {
+        let Some(server) = self.conns.get(&conn).filter(|_| conn.is_dialled()).map(|known| known.via.peer()) else { return };
+        let Some(link) = self.links.get_mut(&number).filter(|link| link.settings.host.is_none()) else { return };
+        link.avoided.retain(|avoided| avoided.server != server);
+        if link.avoided.len() >= MOST_AVOIDED {
+            link.avoided.remove(0);
+        }
+        link.avoided.push(Avoided { server, until, asked });
+    }
+
+    /// Until when the server at the other end has asked to be left alone.
+    fn avoided_until(&self, now: Now, number: u64, conn: ConnId) -> Option<Instant> {
+        let server = self.conns.get(&conn)?.via.peer();
+        let avoided = &self.links.get(&number)?.avoided;
+        let pausing = |avoided: &&Avoided| avoided.server == server && avoided.asked && now.instant < avoided.until;
+        avoided.iter().find(pausing).map(|avoided| avoided.until)
     }
 
     /// A connection that the peer opened: our requests may go there if the peer offered that, or never take us otherwise
@@ -435,7 +482,9 @@ impl Sip {
         let Some(link) = self.links.get_mut(&number) else { return };
         link.attempts.refused(message);
         let flow = link.flow();
-        if let Some(conn) = link.current() {
+        let current = link.current();
+        let others = link.settings.host.is_none() && !self.stopped && current.is_some_and(ConnId::is_dialled);
+        if let Some(conn) = current {
             link.state = State::Paused { conn, until: now.instant + pause };
             self.arm_link(number);
         }
@@ -444,6 +493,15 @@ impl Sip {
         }
         let why = format!("the server asked for a pause of {} s (503 with Retry-After)", pause.as_secs());
         self.tell(number, Health::Retrying { why });
+        // Case 44: the next of the SRV records meanwhile.
+        if let Some(conn) = current.filter(|_| others) {
+            self.avoid(number, conn, now.instant + pause, true);
+            if let Some(link) = self.links.get_mut(&number) {
+                link.state = State::Waiting { until: None };
+            }
+            self.dial(now, number);
+            self.close(now, conn, CloseReason::Finished, "another server is tried");
+        }
     }
 
     fn settle_all(&mut self, number: u64) {
@@ -491,6 +549,7 @@ impl Sip {
     /// The peer says nothing: its connection is as good as gone.
     pub(crate) fn silent(&mut self, now: Now, number: u64, why: &str) {
         let Some(conn) = self.links.get(&number).and_then(Link::current) else { return };
+        self.avoid(number, conn, now.instant + AVOIDED, false);
         self.down(now, number, Health::Retrying { why: why.to_owned() });
         self.close(now, conn, CloseReason::TimedOut, why);
     }
@@ -519,7 +578,7 @@ impl Sip {
         let dials = link.settings.dial == Dial::Always && !self.stopped;
         match newest {
             Some(conn) => self.probe(now, number, conn),
-            None if dials => self.dial(number),
+            None if dials => self.dial(now, number),
             None => {
                 link.state = State::Waiting { until: None };
                 self.arm_link(number);

@@ -211,6 +211,49 @@ fn case_44_sip_10_12_a_503_with_retry_after_pauses_the_link() {
 }
 
 #[test]
+fn case_44_meanwhile_the_next_of_the_srv_records_is_used() {
+    // No host: SRV records lead to the servers.
+    let mut hub = Hub::new(&[link("lb", &["b.example"], "{}")]);
+    let conn = hub.bring_up("b.example");
+    hub.deliver(1, hello(1));
+    let open = hub.one(conn);
+    hub.receive(conn, open.answer(503, "Retry-After: 120\r\n"));
+    assert_eq!(hub.settled(), [(1, Outcome::LinkDown)]);
+    assert_eq!(hub.avoided, ["192.0.2.20:5061".parse().unwrap()]);
+    assert!(hub.closed.contains(&(conn, CloseReason::Finished)));
+    // Another server answers, and the broker hands the message over again.
+    let (other, _) = hub.dials.remove(0);
+    hub.open_at(other, "192.0.2.21:5061");
+    let options = hub.one(other);
+    hub.receive(other, options.answer(200, ""));
+    assert_eq!(hub.health(), Some(Health::Up));
+    hub.deliver(2, hello(1));
+    assert_eq!(hub.one(other).method(), "MESSAGE");
+    // Where there is no other, the pause is kept.
+    let mut hub = Hub::new(&[link("lb", &["b.example"], "{}")]);
+    let conn = hub.bring_up("b.example");
+    hub.deliver(1, hello(1));
+    let open = hub.one(conn);
+    hub.receive(conn, open.answer(503, "Retry-After: 120\r\n"));
+    let (same, _) = hub.dials.remove(0);
+    hub.open_at(same, "192.0.2.20:5061");
+    hub.pass(Duration::from_millis(119_999));
+    assert!(hub.wire(same).is_empty());
+    hub.pass(Duration::from_millis(1));
+    assert_eq!(hub.one(same).method(), "OPTIONS");
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_tried_after_the_others() {
+    let mut hub = Hub::new(&[link("lb", &["b.example"], "{}")]);
+    let conn = hub.bring_up("b.example");
+    hub.seconds(75);
+    assert!(hub.closed.contains(&(conn, CloseReason::TimedOut)));
+    assert_eq!(hub.dials.len(), 1);
+    assert_eq!(hub.avoided, ["192.0.2.20:5061".parse().unwrap()]);
+}
+
+#[test]
 fn a_pause_over_udp_stops_retransmissions_and_is_five_minutes_at_most() {
     let (mut hub, conn) = Hub::up(LB_UDP);
     hub.deliver(1, hello(1));

@@ -18,6 +18,7 @@ mod reference;
 mod timers;
 mod tls;
 
+use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -119,6 +120,8 @@ pub enum Output {
         conn: ConnId,
         /// Where to.
         to: Target,
+        /// Addresses that are tried after all others, for they were of no use not long ago (RFC 3263 §4.3).
+        avoid: Vec<SocketAddr>,
     },
     /// Secure a connection: bytes sent before are flushed in the clear, bytes received before and not yet handed over
     /// are discarded (they were sent in the clear: RFC 6120 §5.4.3.3). Answered by `Secured` or `Closed` within 15 s.

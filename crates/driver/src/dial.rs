@@ -51,6 +51,7 @@ impl Failure {
 pub(crate) async fn dial(
     id: ConnId,
     to: Target,
+    avoid: Vec<SocketAddr>,
     ipv4: bool,
     outbox: Arc<Outbox>,
     events: mpsc::Sender<Event>,
@@ -72,7 +73,7 @@ pub(crate) async fn dial(
         }
     } else {
         let progress = Progress::default();
-        let dialled = limited_with(&shared, &progress, connect(&shared, &to, &progress));
+        let dialled = limited_with(&shared, &progress, connect(&shared, &to, &avoid, &progress));
         unless_closed(&outbox, &mut early, dialled).await
     };
     match outcome {
@@ -172,12 +173,27 @@ async fn first_address(shared: &Shared, to: &Target, ipv4: bool) -> Result<Socke
     Err(last.unwrap_or_else(|| Failure::new(CloseReason::Unresolved, "no place to dial")))
 }
 
-async fn connect(shared: &Shared, to: &Target, progress: &Progress) -> Result<(TcpStream, SocketAddr), Failure> {
+async fn connect(
+    shared: &Shared,
+    to: &Target,
+    avoid: &[SocketAddr],
+    progress: &Progress,
+) -> Result<(TcpStream, SocketAddr), Failure> {
     let mut last: Option<Failure> = None;
-    for (host, port) in places(shared, to, progress).await? {
+    let places = places(shared, to, progress).await?;
+    // First the addresses of all places that are not to be avoided, then the others.
+    let mut turns: Vec<(bool, String, u16)> = places.iter().map(|(host, port)| (false, host.clone(), *port)).collect();
+    if !avoid.is_empty() {
+        turns.extend(places.into_iter().map(|(host, port)| (true, host, port)));
+    }
+    for (avoided, host, port) in turns {
         progress.set(format!("looking up {}", text::escaped(&host, 100)));
         let tried = match addresses(shared, &host, port).await {
-            Ok(addresses) => {
+            Ok(mut addresses) => {
+                addresses.retain(|address| avoid.contains(address) == avoided);
+                if addresses.is_empty() {
+                    continue;
+                }
                 progress.set(format!("connecting to {} port {port}", text::escaped(&host, 100)));
                 race(&addresses).await.map_err(|(why, tried)| Failure::new(why, refused(&host, &addresses, &tried)))
             }

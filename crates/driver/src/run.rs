@@ -7,6 +7,7 @@
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -280,11 +281,11 @@ impl Machine<'_> {
                 }
                 _ => {}
             },
-            Output::Dial { conn, to } => self.dial(conn, to),
+            Output::Dial { conn, to, avoid } => self.dial(conn, to, avoid),
         }
     }
 
-    fn dial(&mut self, conn: ConnId, to: Target) {
+    fn dial(&mut self, conn: ConnId, to: Target, avoid: Vec<SocketAddr>) {
         if self.lines.contains_key(&conn) || !conn.is_dialled() {
             tracing::error!(platform = %self.shared.name, %conn, "the adapter dialled with an id that is taken or not for dialling");
             return;
@@ -308,7 +309,7 @@ impl Machine<'_> {
             });
         } else {
             let ipv4 = self.ports.first().is_some_and(Port::is_ipv4);
-            self.shared.tasks.spawn(dial(conn, to, ipv4, outbox, events, shared));
+            self.shared.tasks.spawn(dial(conn, to, avoid, ipv4, outbox, events, shared));
         }
     }
 

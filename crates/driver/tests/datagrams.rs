@@ -73,7 +73,7 @@ async fn a_dial_leaves_from_the_listener_and_takes_over_the_peer() {
 
     let conn = ConnId::dialled(1);
     let to = Target::Host { host: "127.0.0.1".into(), port: address.port(), transport: Transport::Udp };
-    puppet.act([Output::Dial { conn, to }]).await;
+    puppet.act([Output::Dial { conn, to, avoid: Vec::new() }]).await;
     let (why, detail) = puppet.closed().await;
     assert_eq!((why, detail), (CloseReason::Finished, format!("replaced: {address} was dialled")));
     assert_eq!(puppet.opened().await, (conn, Via::Dialled { transport: Transport::Udp, local: hub, peer: address }));
@@ -118,7 +118,7 @@ async fn what_udp_cannot_carry_is_dropped_and_counted() {
 async fn without_a_listener_nothing_is_dialled() {
     let mut puppet = Puppet::start(Options::default(), |_, _| {}).await;
     let to = Target::Host { host: "127.0.0.1".into(), port: 5060, transport: Transport::Udp };
-    puppet.act([Output::Dial { conn: ConnId::dialled(1), to }]).await;
+    puppet.act([Output::Dial { conn: ConnId::dialled(1), to, avoid: Vec::new() }]).await;
     let (why, detail) = puppet.closed().await;
     assert_eq!(why, CloseReason::Unreachable);
     assert!(detail.contains("no UDP listener"), "{detail}");

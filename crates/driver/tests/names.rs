@@ -130,17 +130,34 @@ async fn targets_are_tried_in_their_order_until_one_answers() {
         ("dead.a.example", Record::A(HERE)),
     ])
     .await;
-    puppet.act([Output::Dial { conn: ConnId::dialled(1), to: srv("a.example", None) }]).await;
+    puppet.act([Output::Dial { conn: ConnId::dialled(1), to: srv("a.example", None), avoid: Vec::new() }]).await;
     let (_, via) = puppet.opened().await;
     assert_eq!(via.peer(), first.local_addr().unwrap());
     drop(first);
-    puppet.act([Output::Dial { conn: ConnId::dialled(2), to: srv("a.example", None) }]).await;
+    puppet.act([Output::Dial { conn: ConnId::dialled(2), to: srv("a.example", None), avoid: Vec::new() }]).await;
     // The first listener is gone: its connection closes, and the next target is taken.
     loop {
         if let interchange_adapter::Input::Opened { via, .. } = puppet.next().await {
             assert_eq!(via.peer(), second.local_addr().unwrap());
             break;
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn addresses_to_be_avoided_are_tried_after_all_others() {
+    let ((first, first_port), (second, second_port)) = (listener().await, listener().await);
+    let mut puppet = puppet(vec![
+        ("_xmpp-server._tcp.a.example", Record::Srv(0, first_port, "one.example")),
+        ("_xmpp-server._tcp.a.example", Record::Srv(9, second_port, "one.example")),
+        ("one.example", Record::A(HERE)),
+    ])
+    .await;
+    let (first, second) = (first.local_addr().unwrap(), second.local_addr().unwrap());
+    let both = vec![first, second];
+    for (number, avoid, wanted) in [(1, vec![], first), (2, vec![first], second), (3, vec![second], first), (4, both, first)] {
+        puppet.act([Output::Dial { conn: ConnId::dialled(number), to: srv("a.example", None), avoid }]).await;
+        assert_eq!(puppet.opened().await.1.peer(), wanted, "{number}");
     }
 }
 
@@ -155,10 +172,10 @@ async fn the_domain_itself_serves_where_no_record_says_otherwise() {
     ])
     .await;
     for (number, domain) in ["a.example", "c.example"].into_iter().enumerate() {
-        puppet.act([Output::Dial { conn: ConnId::dialled(number as u64), to: srv(domain, Some(port)) }]).await;
+        puppet.act([Output::Dial { conn: ConnId::dialled(number as u64), to: srv(domain, Some(port)), avoid: Vec::new() }]).await;
         assert_eq!(puppet.opened().await.1.peer(), listener.local_addr().unwrap());
     }
-    puppet.act([Output::Dial { conn: ConnId::dialled(9), to: srv("a.example", None) }]).await;
+    puppet.act([Output::Dial { conn: ConnId::dialled(9), to: srv("a.example", None), avoid: Vec::new() }]).await;
     let (why, detail) = puppet.closed().await;
     assert_eq!(why, CloseReason::Unresolved);
     assert!(detail.contains("there is no record _xmpp-server._tcp.a.example (SRV)"), "{detail}");
@@ -197,7 +214,7 @@ async fn each_way_to_fail_has_its_sentence() {
         ),
     ];
     for (number, (to, wanted, part)) in cases.into_iter().enumerate() {
-        puppet.act([Output::Dial { conn: ConnId::dialled(number as u64), to }]).await;
+        puppet.act([Output::Dial { conn: ConnId::dialled(number as u64), to, avoid: Vec::new() }]).await;
         let (why, detail) = puppet.closed().await;
         assert!(why == wanted && detail.contains(part), "{number}: {why}: {detail}");
         assert!(detail.chars().count() <= 300);
@@ -210,7 +227,7 @@ async fn a_name_server_that_is_silent_is_given_up() {
     let resolver = Some(Resolver::with_name_servers(&[silent.local_addr().unwrap()]).unwrap());
     let options = Options { resolver, reach: Some(Reach::public()), ..Options::default() };
     let mut puppet = Puppet::start(options, |_, _| {}).await;
-    puppet.act([Output::Dial { conn: ConnId::dialled(1), to: srv("a.example", Some(5269)) }]).await;
+    puppet.act([Output::Dial { conn: ConnId::dialled(1), to: srv("a.example", Some(5269)), avoid: Vec::new() }]).await;
     let (why, detail) = puppet.closed().await;
     assert_eq!(why, CloseReason::Unresolved);
     assert!(detail.contains("_xmpp-server._tcp.a.example (SRV) failed"), "{detail}");
@@ -247,6 +264,6 @@ async fn a_dead_address_does_not_hold_up_a_living_one() {
     let options = Options { resolver, reach: Some(Reach::everywhere()), ..Options::default() };
     let mut puppet = Puppet::start(options, |_, _| {}).await;
     let to = Target::Host { host: "a.example".into(), port, transport: Transport::Tcp };
-    puppet.act([Output::Dial { conn: ConnId::dialled(1), to }]).await;
+    puppet.act([Output::Dial { conn: ConnId::dialled(1), to, avoid: Vec::new() }]).await;
     assert_eq!(puppet.opened().await.1.peer(), listener.local_addr().unwrap());
 }

@@ -30,7 +30,7 @@ async fn puppet(tls: Tls) -> Puppet {
 async fn meet(client: &mut Puppet, number: u64, server: &mut Puppet) -> [Result<(), ChainFault>; 2] {
     let conn = ConnId::dialled(number);
     let to = Target::Host { host: "127.0.0.1".into(), port: server.address().port(), transport: Transport::Tls };
-    client.act([Output::Dial { conn, to }]).await;
+    client.act([Output::Dial { conn, to, avoid: Vec::new() }]).await;
     client.opened().await;
     let role = TlsRole::Client { server_name: "a.example".into(), identity: Identity::Default, alpn: &[] };
     client.act([Output::StartTls { conn, role }]).await;

@@ -350,7 +350,7 @@ async fn a_dial_connects_and_what_was_sent_early_arrives() {
     let address = server.local_addr().unwrap();
     let conn = ConnId::dialled(1);
     let to = Target::Host { host: "127.0.0.1".into(), port: address.port(), transport: Transport::Tcp };
-    puppet.act([Output::Dial { conn, to }, Output::Send { conn, bytes: Bytes::from_static(b"early") }]).await;
+    puppet.act([Output::Dial { conn, to, avoid: Vec::new() }, Output::Send { conn, bytes: Bytes::from_static(b"early") }]).await;
     let (mut accepted, from) = within(server.accept()).await.unwrap();
     assert_eq!(puppet.opened().await, (conn, Via::Dialled { transport: Transport::Tcp, local: from, peer: address }));
     expect(&mut accepted, b"early").await;

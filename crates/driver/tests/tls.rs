@@ -45,7 +45,7 @@ fn tls(certificates: Vec<HubCertificate>, roots: Roots) -> Tls {
 async fn dial(client: &mut Puppet, number: u64, server: &Puppet, name: &str, identity: Identity) -> TlsPeer {
     let conn = ConnId::dialled(number);
     let to = Target::Host { host: "127.0.0.1".into(), port: server.address().port(), transport: Transport::Tls };
-    client.act([Output::Dial { conn, to }]).await;
+    client.act([Output::Dial { conn, to, avoid: Vec::new() }]).await;
     client.opened().await;
     let role = TlsRole::Client { server_name: name.into(), identity, alpn: &["xmpp-server"] };
     client.act([Output::StartTls { conn, role }]).await;
@@ -289,7 +289,9 @@ async fn starttls_secures_a_clear_stream_on_both_sides() {
     for number in 0..100 {
         let conn = ConnId::dialled(number);
         let to = Target::Host { host: "127.0.0.1".into(), port: server.address().port(), transport: Transport::Tcp };
-        client.act([Output::Dial { conn, to }, Output::Send { conn, bytes: Bytes::from_static(b"starttls") }]).await;
+        client
+            .act([Output::Dial { conn, to, avoid: Vec::new() }, Output::Send { conn, bytes: Bytes::from_static(b"starttls") }])
+            .await;
         server.opened().await;
         server.received(b"starttls").await;
         assert_eq!(server.secured().await.certificate.unwrap().chain, Ok(()));

@@ -206,7 +206,7 @@ impl Sip {
         if let Some(to) = target {
             let conn = ConnId::dialled(self.number());
             self.sessions.dials.insert(conn, number);
-            self.out.push(Output::Dial { conn, to });
+            self.out.push(Output::Dial { conn, to, avoid: Vec::new() });
         }
     }
 

@@ -214,6 +214,8 @@ pub(crate) struct Hub {
     /// Datagrams and stream pieces as they were sent, to count them.
     pub(crate) sends: Vec<(ConnId, Bytes)>,
     pub(crate) dials: Vec<(ConnId, Target)>,
+    /// What the last dial tries last.
+    pub(crate) avoided: Vec<SocketAddr>,
     pub(crate) handshakes: Vec<(ConnId, TlsRole)>,
     pub(crate) closed: Vec<(ConnId, CloseReason)>,
     pub(crate) notes: Vec<String>,
@@ -241,6 +243,7 @@ impl Hub {
             wires: HashMap::new(),
             sends: Vec::new(),
             dials: Vec::new(),
+            avoided: Vec::new(),
             handshakes: Vec::new(),
             closed: Vec::new(),
             notes: Vec::new(),
@@ -276,7 +279,10 @@ impl Hub {
                     self.wires.entry(conn).or_default().extend_from_slice(&bytes);
                     self.sends.push((conn, bytes));
                 }
-                Output::Dial { conn, to } => self.dials.push((conn, to)),
+                Output::Dial { conn, to, avoid } => {
+                    self.avoided = avoid;
+                    self.dials.push((conn, to));
+                }
                 Output::StartTls { conn, role } => self.handshakes.push((conn, role)),
                 Output::Close { conn, why } => {
                     self.closed.push((conn, why));
@@ -347,6 +353,14 @@ impl Hub {
             self.input(Input::Secured { conn, peer: shown });
         }
         conn
+    }
+
+    /// A dial comes through to this server of `b.example`, as far as TLS.
+    pub(crate) fn open_at(&mut self, conn: ConnId, server: &str) {
+        let (local, peer) = ("192.0.2.1:33333".parse().unwrap(), server.parse().unwrap());
+        self.input(Input::Opened { conn, via: Via::Dialled { transport: Transport::Tls, local, peer } });
+        self.handshakes.clear();
+        self.input(Input::Secured { conn, peer: proof("b.example") });
     }
 
     /// Dial, TLS, OPTIONS answered.

@@ -167,7 +167,7 @@ impl Core {
     fn dial(&mut self, sink: &mut Sink<'_>, info: Arc<LinkInfo>, key: &PairKey, purpose: Purpose) -> ConnId {
         self.dialled += 1;
         let conn = ConnId::dialled(self.dialled);
-        sink.push(Output::Dial { conn, to: info.settings.target(&key.partner) });
+        sink.push(Output::Dial { conn, to: info.settings.target(&key.partner), avoid: Vec::new() });
         self.outbound.insert(conn, Outbound::new(conn, info, key.clone(), purpose));
         conn
     }

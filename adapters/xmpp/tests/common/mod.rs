@@ -186,7 +186,7 @@ impl Hub {
     /// The next dial, and where to.
     pub(crate) fn dialled(&mut self) -> Option<(ConnId, Target)> {
         let at = self.out.iter().position(|output| matches!(output, Output::Dial { .. }))?;
-        let Some(Output::Dial { conn, to }) = self.out.remove(at) else { unreachable!() };
+        let Some(Output::Dial { conn, to, .. }) = self.out.remove(at) else { unreachable!() };
         Some((conn, to))
     }
 

@@ -72,7 +72,7 @@ impl Net {
 
     fn carry(&mut self, at: usize, output: Output) {
         match output {
-            Output::Dial { conn, to } => {
+            Output::Dial { conn, to, .. } => {
                 self.dials += 1;
                 let Target::Host { host, .. } = to else { panic!("only hosts here") };
                 let other = self.hosts.get(&host).copied();
