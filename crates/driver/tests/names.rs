@@ -247,9 +247,9 @@ async fn a_dial_over_udp_takes_an_address_that_its_socket_can_reach() {
     let options = Options { listen: vec![Transport::Udp], resolver, reach: Some(Reach::everywhere()), ..Options::default() };
     let mut puppet = Puppet::start(options, |_, _| {}).await;
     let host = |host: &str| Target::Host { host: host.into(), port, transport: Transport::Udp };
-    puppet.act([Output::Dial { conn: ConnId::dialled(1), to: host("both.example") }]).await;
+    puppet.act([Output::Dial { conn: ConnId::dialled(1), to: host("both.example"), avoid: Vec::new() }]).await;
     assert_eq!(puppet.opened().await.1.peer(), peer.local_addr().unwrap());
-    puppet.act([Output::Dial { conn: ConnId::dialled(2), to: host("six.example") }]).await;
+    puppet.act([Output::Dial { conn: ConnId::dialled(2), to: host("six.example"), avoid: Vec::new() }]).await;
     let (why, detail) = puppet.closed().await;
     assert_eq!(why, CloseReason::Unreachable);
     assert!(detail.contains("six.example has no IPv4 address"), "{detail}");

@@ -365,20 +365,20 @@ async fn a_dial_says_why_it_failed() {
     // A port that nobody listens on: taken, and given back.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let host = |host: &str, port| Target::Host { host: host.into(), port, transport: Transport::Tcp };
-    puppet.act([Output::Dial { conn: ConnId::dialled(1), to: host("127.0.0.1", port) }]).await;
+    puppet.act([Output::Dial { conn: ConnId::dialled(1), to: host("127.0.0.1", port), avoid: Vec::new() }]).await;
     let (why, detail) = puppet.closed().await;
     assert_eq!(why, CloseReason::Unreachable);
     assert!(detail.contains(&format!("127.0.0.1:{port}: Connection refused")), "{detail}");
 
     // The hub's own network is not dialled unless listed.
-    puppet.act([Output::Dial { conn: ConnId::dialled(2), to: host("169.254.169.254", 80) }]).await;
+    puppet.act([Output::Dial { conn: ConnId::dialled(2), to: host("169.254.169.254", 80), avoid: Vec::new() }]).await;
     let (why, detail) = puppet.closed().await;
     assert_eq!(why, CloseReason::Unreachable);
     assert!(detail.contains("169.254.169.254, a link-local address, which the hub does not dial"), "{detail}");
 
     // Given up by the adapter before anything came of it.
     let conn = ConnId::dialled(3);
-    let dial = Output::Dial { conn, to: host("127.0.0.1", port) };
+    let dial = Output::Dial { conn, to: host("127.0.0.1", port), avoid: Vec::new() };
     puppet.act([dial, Output::Close { conn, why: CloseReason::Finished }]).await;
     assert_eq!(puppet.closed().await.0, CloseReason::Finished);
     assert!(Reach::public().check("127.0.0.1".parse().unwrap()).is_err());

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use serde::{Deserialize, Serialize};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::millis::optional as optional_millis;
 use crate::{MessageId, Plain, Presence, Refusal, Rich, Watch};
@@ -31,8 +32,9 @@ pub enum Body {
 pub struct Text {
     /// Always present: every platform can show it.
     pub plain: Plain,
-    /// The same with its formatting, where the sender's platform told one. Never the only form: whoever cannot show it loses no word.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The same with its formatting, where the sender's platform told one. Never the only form: whoever cannot show it loses no word, and in a record
+    /// one that cannot be read, as of a later version, is as none.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "rich_or_none")]
     pub rich: Option<Rich>,
     /// A line above it, where the platform has one; at most 1,024 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -66,6 +68,19 @@ pub struct Text {
 
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+fn rich_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Rich>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Read {
+        Rich(Rich),
+        Other(IgnoredAny),
+    }
+    Ok(match Read::deserialize(deserializer)? {
+        Read::Rich(rich) => Some(rich),
+        Read::Other(IgnoredAny) => None,
+    })
 }
 
 impl Text {

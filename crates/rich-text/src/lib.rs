@@ -15,7 +15,7 @@ use interchange_model::{Plain, Rich};
 /// What HTML says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
-    /// Its words, all of them, at most six bytes for each of the input.
+    /// Its words, all of them; with the marks of quotations and lists at most twenty bytes for each of the input.
     pub plain: Plain,
     /// With their formatting; `None` where that is more than a [`Rich`] holds.
     pub rich: Option<Rich>,

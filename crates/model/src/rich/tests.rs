@@ -143,6 +143,23 @@ fn it_is_stored_and_what_is_stored_is_checked() {
     assert!(serde_json::from_str::<Rich>(&many).is_err());
 }
 
+#[test]
+fn a_record_whose_formatting_cannot_be_read_keeps_its_words() {
+    let record = |rich: &str| serde_json::from_str::<crate::Text>(&format!(r#"{{"plain":"x","kind":"chat"{rich}}}"#)).unwrap();
+    for (rich, is_read) in [
+        ("", false),
+        (r#","rich":null"#, false),
+        (r#","rich":[{"words":{"text":"x"}}]"#, true),
+        (r#","rich":[{"table":{"rows":[1,{"a":"b"}]}}]"#, false),
+        (r#","rich":[{"words":{"text":"x","style":{"link":"javascript:x"}}}]"#, false),
+        (r#","rich":{"new":true}"#, false),
+    ] {
+        let text = record(rich);
+        assert_eq!((text.plain.as_str(), text.rich.is_some()), ("x", is_read), "{rich}");
+        assert_eq!(serde_json::from_str::<crate::Text>(&serde_json::to_string(&text).unwrap()).unwrap(), text);
+    }
+}
+
 proptest! {
     #[test]
     fn whatever_is_put_in_can_be_carried(pieces in prop::collection::vec((any::<String>(), any::<bool>(), 0..5u8), 0..20)) {
