@@ -1,0 +1,149 @@
+//! Cases of the interworking and security documents that no other file here is about.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::*;
+use interchange_adapter::{CloseReason, ConnId, Input, TlsPeer};
+use interchange_model::{Body, DevicePresence, Down, Envelope, Health, MessageId, Outcome, Presence, PresenceState, Refusal};
+
+const DIALBACK: &str = r#"{"host":"xmpp.a.example","authentication":["external","dialback"]}"#;
+
+fn hub(json: &str) -> Hub {
+    Hub::new(&[link("acme", &["a.example"], json)], &["b.example", "xn--bcher-kva.example"])
+}
+
+fn words(number: u64) -> Envelope {
+    Envelope { id: MessageId(number.into()), ..text("bob@b.example", "alice@a.example", &format!("words {number}")) }
+}
+
+#[test]
+fn case_12_both_forms_of_a_domain_are_one_domain() {
+    let mut hub = hub("{}");
+    for form in ["bücher.example", "xn--bcher-kva.example", "Bücher.Example."] {
+        let conn = hub.authenticated("a.example", form);
+        hub.told();
+        hub.receive(conn, &format!("<message from='alice@a.example' to='bob@{form}' type='chat'><body>hi</body></message>"));
+        let came = hub.submissions();
+        assert_eq!(came[0].1.to.to_string(), "bob@xn--bcher-kva.example", "{form}");
+    }
+}
+
+#[test]
+fn case_32_without_an_id_a_message_is_carried_and_its_error_has_none() {
+    let mut hub = hub("{}");
+    hub.durable = false;
+    let conn = hub.authenticated("a.example", "b.example");
+    hub.told();
+    hub.receive(conn, "<message from='alice@a.example/w' to='bob@b.example' type='chat'><body>hi</body></message>");
+    let (token, envelope) = hub.submissions().remove(0);
+    assert_eq!(envelope.native_id, None);
+    // Refused at once.
+    hub.submitted(token, Err(Refusal::NotAllowed));
+    let back = hub.answer_dial("b.example", "a.example");
+    let heard = hub.heard(back);
+    assert!(heard.starts_with("<message from='bob@b.example' to='alice@a.example/w' type='error'><error "), "{heard}");
+    // Failed later.
+    let failure = envelope.failure(MessageId(9), Refusal::NoSuchUser, start().wall).unwrap();
+    hub.deliver("acme", 1, failure);
+    let heard = hub.heard(back);
+    assert!(heard.starts_with("<message from='bob@b.example' to='alice@a.example/w' type='error'><error "), "{heard}");
+    assert!(heard.contains("<item-not-found "), "{heard}");
+}
+
+/// What the peer has not confirmed when its stream closes is not lost, and not failed: the broker has it again, in order, and
+/// hands it over again under the same ids, by which a peer that has it may know it.
+#[test]
+fn case_48_what_was_not_confirmed_when_the_stream_closed_is_sent_again_under_its_id() {
+    let mut hub = hub("{}");
+    hub.authenticated("a.example", "b.example");
+    for number in 1..=3 {
+        hub.deliver("acme", number, words(number));
+    }
+    let conn = hub.answer_dial("b.example", "a.example");
+    let first = hub.heard(conn);
+    assert_eq!(first.matches("<message ").count(), 3);
+    hub.health("acme");
+    hub.receive(conn, "</stream:stream>");
+    hub.lost(conn, CloseReason::PeerClosed, "the peer closed it");
+    assert_eq!(hub.settled(), [(1, Outcome::LinkDown), (2, Outcome::LinkDown), (3, Outcome::LinkDown)]);
+    assert!(matches!(hub.health("acme"), Some(Health::Retrying { .. })));
+    let again = {
+        hub.seconds(5);
+        let conn = hub.answer_dial("b.example", "a.example");
+        let inbound = hub.authenticated("a.example", "b.example");
+        let probe = hub.heard(conn);
+        pong(&mut hub, inbound, &probe);
+        assert_eq!(hub.health("acme"), Some(Health::Up));
+        for number in 1..=3 {
+            hub.deliver("acme", number, words(number));
+        }
+        hub.heard(conn)
+    };
+    let ids = |heard: &str| -> Vec<String> {
+        heard.split("<message ").skip(1).map(|rest| attribute(&format!("<message {rest}"), "<message", "id")).collect()
+    };
+    assert_eq!(ids(&again), ids(&first));
+}
+
+/// Answers the hub's ping over the partner's own stream.
+fn pong(hub: &mut Hub, inbound: ConnId, heard: &str) {
+    let ping = &heard[heard.rfind("<iq ").unwrap_or_else(|| panic!("no ping in {heard}"))..];
+    let (from, to, id) = (attribute(ping, "<iq", "from"), attribute(ping, "<iq", "to"), attribute(ping, "<iq", "id"));
+    hub.receive(inbound, &format!("<iq from='{to}' to='{from}' type='result' id='{id}'/>"));
+}
+
+#[test]
+fn case_61_whoever_is_on_the_telephone_is_not_to_be_disturbed() {
+    let mut hub = hub("{}");
+    let device = DevicePresence { note: Some("On the phone".into()), ..DevicePresence::new(None, PresenceState::InCall) };
+    let envelope =
+        Arc::new(Envelope { body: Body::Presence(Presence::of(device)), ..text("bob@b.example", "alice@a.example", "") });
+    hub.authenticated("a.example", "b.example");
+    hub.input(Input::Broker(Down::Told { link: "acme".into(), envelope }));
+    let conn = hub.answer_dial("b.example", "a.example");
+    let heard = hub.heard(conn);
+    assert!(heard.contains("<show>dnd</show><status>On the phone</status>"), "{heard}");
+}
+
+/// A second server comes for a domain that has a live stream already: it must prove itself as the first did, by asking at the address that
+/// is provisioned. Then both are heard, and what goes out stays where it is.
+#[test]
+fn case_74_dialback_for_a_domain_with_a_live_stream_is_verified_as_usual_and_then_trusted() {
+    let mut hub = hub(DIALBACK);
+    let first = hub.authenticated("a.example", "b.example");
+    hub.deliver("acme", 1, words(1));
+    let out = hub.answer_dial("b.example", "a.example");
+    let heard = hub.heard(out);
+    pong(&mut hub, first, &heard);
+    assert_eq!(hub.settled(), [(1, Outcome::Delivered)]);
+    let say = "<message from='alice@a.example' to='bob@b.example' type='chat'><body>x</body></message>";
+
+    let (second, features) = hub.encrypted("a.example", "b.example", TlsPeer::default());
+    let id = attribute(&features, "<stream:stream", "id");
+    assert_eq!(hub.say(second, "<db:result from='a.example' to='b.example'>the-key</db:result>"), "");
+    let (asked, target) = hub.dialled().expect("the hub asks, though it has a stream to that domain");
+    assert!(format!("{target:?}").contains("xmpp.a.example"), "{target:?}");
+    hub.connected(asked);
+    hub.heard(asked);
+    hub.receive(asked, &answer_header("a.example", "b.example", "s1"));
+    hub.say(asked, "<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:features>");
+    hub.receive(asked, "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
+    hub.secured(asked, TlsPeer::default());
+    hub.heard(asked);
+    hub.receive(asked, &answer_header("a.example", "b.example", "s2"));
+    hub.say(asked, "<stream:features><dialback xmlns='urn:xmpp:features:dialback'/></stream:features>");
+    hub.receive(asked, &format!("<db:verify from='a.example' to='b.example' id='{id}' type='valid'/>"));
+    assert_eq!(hub.heard(second), "<db:result from='b.example' to='a.example' type='valid'/>");
+
+    hub.told();
+    hub.receive(second, say);
+    assert_eq!(hub.submissions().len(), 1, "the newest is trusted");
+    hub.receive(first, say);
+    assert_eq!(hub.submissions().len(), 1, "and the older one, which has proved the same, as well");
+    // Outgoing as provisioned: over the stream that was there.
+    hub.deliver("acme", 2, words(2));
+    assert!(hub.heard(out).contains("words 2"));
+    assert_eq!(hub.dialled(), None);
+}
