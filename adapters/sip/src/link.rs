@@ -1,5 +1,6 @@
 //! One link: the connection it sends on, whether that works, and what waits for it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -92,8 +93,10 @@ pub(crate) struct Active {
 pub(crate) struct Delivery {
     pub(crate) id: DeliveryId,
     pub(crate) message: MessageId,
-    /// Taken when it is sent.
-    pub(crate) request: Option<Box<RequestBuilder>>,
+    /// Each taken when it is sent: one, or the parts of a text that are left.
+    pub(crate) requests: VecDeque<Box<RequestBuilder>>,
+    /// Parts that have arrived, of how many; 0 of 1 for what is not in parts.
+    pub(crate) parts: (usize, usize),
     /// It tells of a failure or is a receipt, so its own failure is told to nobody.
     pub(crate) is_notice: bool,
     /// What a 200 is a receipt for.

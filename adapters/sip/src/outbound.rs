@@ -15,8 +15,8 @@ use sip_stack::{ClientId, SendError};
 use crate::link::{Delivery, Link, State};
 use crate::outbox::Place;
 use crate::refusals;
-use crate::settings::LinkTransport;
-use crate::{Asked, Sip, translate};
+use crate::settings::{LinkTransport, MAX_TEXT};
+use crate::{Asked, Sip, parts, translate};
 
 impl Sip {
     /// The broker hands over an envelope.
@@ -30,27 +30,31 @@ impl Sip {
         let built = match &envelope.body {
             Body::Text(text) => {
                 self.note_words_out(&envelope.from, &envelope.to);
-                self.build_text(number, envelope, text).map(|request| (request, false))
+                self.build_text(number, envelope, text).map(|requests| (requests, false))
             }
-            Body::Failure(failure) => Ok((self.build_failure(now, number, envelope, failure), true)),
+            Body::Failure(failure) => Ok((Vec::from_iter(self.build_failure(now, number, envelope, failure)), true)),
             Body::Receipt(receipt) => match translate::to_receipt(envelope, receipt, &self.hub) {
-                Ok(request) => Ok((request, true)),
-                Err(_) => Err(Refusal::Unsupported),
+                Ok(request) => Ok((Vec::from_iter(request), true)),
+                Err(_) => Err(Outcome::Refused(Refusal::Unsupported)),
             },
-            _ => Err(Refusal::Unsupported),
+            _ => Err(Outcome::Refused(Refusal::Unsupported)),
         };
         let up = !self.stopped && self.links.get(&number).is_some_and(|link| matches!(link.state, State::Up(_)));
         let outcome = match built {
-            Err(why) => Outcome::Refused(why),
+            Err(outcome) => outcome,
             // Said already, or not to be said at all.
-            Ok((None, _)) => Outcome::Delivered,
+            Ok((requests, _)) if requests.is_empty() => Outcome::Delivered,
             // The broker did not know yet that the link is down.
-            Ok((Some(_), _)) if !up => Outcome::LinkDown,
-            Ok((Some(request), is_notice)) => {
+            Ok(_) if !up => Outcome::LinkDown,
+            Ok((requests, is_notice)) => {
                 let Some(link) = self.links.get_mut(&number) else { return };
-                let request = Some(Box::new(request.cseq(link.attempts.sequence(envelope.id))));
+                // Parts that arrived before the link went down, or before a refusal, are not sent again. The last is always left.
+                let (of, first) = (requests.len(), link.attempts.sequence(envelope.id));
+                let arrived = link.attempts.arrived(envelope.id).0.min(of - 1);
+                let left = requests.into_iter().skip(arrived);
+                let requests = (first..).zip(left).map(|(cseq, request)| Box::new(request.cseq(cseq))).collect();
                 let receipt = receipt_of(link, envelope);
-                let entry = Delivery { id: delivery, message: envelope.id, request, is_notice, receipt };
+                let entry = Delivery { id: delivery, message: envelope.id, requests, parts: (arrived, of), is_notice, receipt };
                 link.outbox.push((envelope.from.clone(), envelope.to.clone()), entry);
                 return self.send_waiting(now, number);
             }
@@ -58,19 +62,56 @@ impl Sip {
         self.settle_at(name, delivery, outcome);
     }
 
-    fn build_text(&self, number: u64, envelope: &Envelope, text: &Text) -> Result<Option<RequestBuilder>, Refusal> {
+    /// The request of a text, or those of its parts.
+    fn build_text(&self, number: u64, envelope: &Envelope, text: &Text) -> Result<Vec<RequestBuilder>, Outcome> {
+        match self.build_whole(number, envelope, text) {
+            Ok(request) => Ok(Vec::from_iter(request)),
+            Err(Refusal::TooLarge) => self.build_parts(number, envelope, text),
+            Err(why) => Err(Outcome::Refused(why)),
+        }
+    }
+
+    /// The requests of a text that is too large for one.
+    fn build_parts(&self, number: u64, envelope: &Envelope, text: &Text) -> Result<Vec<RequestBuilder>, Outcome> {
+        let Some(link) = self.links.get(&number) else { return Ok(Vec::new()) };
+        let most = link.settings.max_message();
+        let words = translate::words_of(text);
+        if text.plain.as_str().len() > MAX_TEXT {
+            return Err(parts::too_large(0, MAX_TEXT));
+        }
+        let mut size = parts::size(most);
+        if link.settings.transport == LinkTransport::Udp {
+            // What stands around the words in the largest of them, which may have a subject and ask for receipts.
+            let sample = parts::sample(text);
+            let manner = translate::Manner { max_text: most, imdn: link.settings.imdn };
+            let sample = translate::to_request(envelope, &sample, &self.hub, manner).map_err(Outcome::Refused)?;
+            let around = sample.map(|sample| self.size_over_udp(&sample)).transpose().map_err(Outcome::Refused)?.unwrap_or(0);
+            // The one letter is in it, and the length has up to three digits more.
+            size = size.min(most.saturating_sub(around + 2));
+        }
+        let parts = parts::of(text, &words, size).ok_or_else(|| parts::too_large(size, most))?;
+        let build = |part: Text| self.build_whole(number, &parts::envelope_of(envelope, part.clone()), &part);
+        parts.into_iter().filter_map(|part| build(part).map_err(Outcome::Refused).transpose()).collect()
+    }
+
+    /// Bytes of a request with the longest branch (RFC 3428 §8: over UDP the whole request counts).
+    fn size_over_udp(&self, request: &RequestBuilder) -> Result<usize, Refusal> {
+        let via = self.hub.via(interchange_adapter::Transport::Udp).and_then(|via| via.with_branch(LONG_BRANCH));
+        let sample = via.and_then(|via| request.clone().via(via).build()).map_err(|_| Refusal::Unsupported)?;
+        Ok(sample.encode().len())
+    }
+
+    fn build_whole(&self, number: u64, envelope: &Envelope, text: &Text) -> Result<Option<RequestBuilder>, Refusal> {
         let Some(link) = self.links.get(&number) else { return Ok(None) };
         let most = link.settings.max_message();
         let udp = link.settings.transport == LinkTransport::Udp;
         let manner = translate::Manner { max_text: most, imdn: link.settings.imdn };
         let request = translate::to_request(envelope, text, &self.hub, manner)?;
-        // RFC 3428 §8: over UDP the whole request counts.
-        if udp && let Some(request) = &request {
-            let via = self.hub.via(interchange_adapter::Transport::Udp).and_then(|via| via.with_branch(LONG_BRANCH));
-            let sample = via.and_then(|via| request.clone().via(via).build()).map_err(|_| Refusal::Unsupported)?;
-            if sample.encode().len() > most {
-                return Err(Refusal::TooLarge);
-            }
+        if udp
+            && let Some(request) = &request
+            && self.size_over_udp(request)? > most
+        {
+            return Err(Refusal::TooLarge);
         }
         Ok(request)
     }
@@ -101,7 +142,7 @@ impl Sip {
             let Some(link) = self.links.get_mut(&number) else { return };
             let Some(session) = link.session() else { return };
             let Some((place, delivery)) = link.outbox.open_next() else { return };
-            let Some(request) = delivery.request.take() else { continue };
+            let Some(request) = delivery.requests.pop_front() else { continue };
             let via = self.conns.get(&session.conn).map(|conn| self.hub.via(conn.via.transport()));
             let sent = match via {
                 Some(Ok(via)) => self.layer.send_request(now.instant, *request, via, session.flow, &mut self.actions),
@@ -143,7 +184,7 @@ impl Sip {
         let message = delivery.message;
         let code = response.status();
         // Decision 13: 200 says that the recipient's side has it, 202 only that somebody keeps it.
-        let receipt = if code == 200 { delivery.receipt.clone() } else { None };
+        let receipt = if code == 200 && link.attempts.arrived(message).1 { delivery.receipt.clone() } else { None };
         let outcome = match code {
             200..=299 => Outcome::Delivered,
             // RFC 3261 §21.5.4: with Retry-After it is about the server, and the message stays ours.
@@ -155,6 +196,15 @@ impl Sip {
             _ if delivery.is_notice => Outcome::Delivered,
             _ => Outcome::Refused(refusals::from_status(code)),
         };
+        if outcome == Outcome::Delivered
+            && !delivery.requests.is_empty()
+            && let Some(delivery) = link.outbox.get_mut(place)
+        {
+            delivery.parts.0 += 1;
+            link.attempts.part_arrived(message, code != 200);
+            link.outbox.again(place);
+            return self.send_waiting(now, number);
+        }
         match outcome {
             Outcome::Refused(why) if why.is_temporary() => link.attempts.refused(message),
             _ => link.attempts.forget(message),
@@ -213,6 +263,11 @@ impl Sip {
         let Some(link) = self.links.get_mut(&number) else { return };
         if let Some(delivery) = link.outbox.close(place) {
             let name = link.id.clone();
+            let (arrived, of) = delivery.parts;
+            let outcome = match outcome {
+                Outcome::Refused(why) => parts::outcome_of_part(why, arrived, of),
+                other => other,
+            };
             self.settle_at(&name, delivery.id, outcome);
         }
     }

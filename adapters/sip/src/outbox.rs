@@ -64,6 +64,20 @@ impl<T> Outbox<T> {
         Some((place, &mut entry.content))
     }
 
+    /// An open entry has more to send: it is the next to be opened again, before all others.
+    pub(crate) fn again(&mut self, place: Place) {
+        if let Some(entry) = self.entries.get_mut(&place).filter(|entry| entry.is_open) {
+            entry.is_open = false;
+            self.open = self.open.saturating_sub(1);
+            self.ready.push_front(place);
+        }
+    }
+
+    /// The content of an open entry.
+    pub(crate) fn get_mut(&mut self, place: Place) -> Option<&mut T> {
+        self.entries.get_mut(&place).map(|entry| &mut entry.content)
+    }
+
     /// An open entry.
     pub(crate) fn get(&self, place: Place) -> Option<&T> {
         self.entries.get(&place).map(|entry| &entry.content)

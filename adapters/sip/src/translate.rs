@@ -127,7 +127,7 @@ pub(crate) struct Manner {
 }
 
 /// The words of a text. What it is to an earlier one, and the files that belong to it, are said in words, since SIP has nothing else for them.
-fn words_of(text: &Text) -> std::borrow::Cow<'_, str> {
+pub(crate) fn words_of(text: &Text) -> std::borrow::Cow<'_, str> {
     let plain = text.plain.as_str();
     let subject = text.subject.as_ref().map(Plain::as_str).filter(|subject| !subject.is_empty());
     let mut words = match &text.relation {
@@ -214,7 +214,8 @@ pub(crate) fn to_notice(envelope: &Envelope, failure: &Failure, more: u32, hub: 
         1 => " One more message was not delivered either.".to_owned(),
         more => format!(" {more} more messages were not delivered either."),
     };
-    let line = format!("{of} was not delivered. {}{others}", failure.why.sentence());
+    let detail = failure.detail.map(|detail| format!(" {}", detail.sentence())).unwrap_or_default();
+    let line = format!("{of} was not delivered. {}{detail}{others}", failure.why.sentence());
     plain_body(message(envelope, hub, envelope.accepted)?, &line)
 }
 

@@ -246,7 +246,7 @@ pub(crate) fn push_message(out: &mut BytesMut, envelope: &Envelope, how: Outgoin
         Body::Text(text) => push_words(out, text, envelope, how),
         Body::Failure(failure) => {
             out.extend_from_slice(b" type='error'>");
-            StanzaError::of(failure.why).push(out);
+            StanzaError::of(failure.why).push_with(out, failure.detail);
         }
         Body::Receipt(receipt) => push_receipt(out, receipt, envelope),
         Body::Typing(typing) => push_typing(out, typing, envelope),

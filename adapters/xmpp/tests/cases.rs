@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use common::*;
 use interchange_adapter::{CloseReason, ConnId, Input, TlsPeer};
-use interchange_model::{Body, DevicePresence, Down, Envelope, Health, MessageId, Outcome, Presence, PresenceState, Refusal};
+use interchange_model::{
+    Body, Detail, DevicePresence, Down, Envelope, Failure, Health, MessageId, Outcome, Presence, PresenceState, Refusal,
+};
 
 const DIALBACK: &str = r#"{"host":"xmpp.a.example","authentication":["external","dialback"]}"#;
 
@@ -92,6 +94,26 @@ fn pong(hub: &mut Hub, inbound: ConnId, heard: &str) {
     let ping = &heard[heard.rfind("<iq ").unwrap_or_else(|| panic!("no ping in {heard}"))..];
     let (from, to, id) = (attribute(ping, "<iq", "from"), attribute(ping, "<iq", "to"), attribute(ping, "<iq", "id"));
     hub.receive(inbound, &format!("<iq from='{to}' to='{from}' type='result' id='{id}'/>"));
+}
+
+#[test]
+fn case_25_one_error_for_the_senders_id_says_how_many_parts_arrived() {
+    let mut hub = hub("{}");
+    hub.authenticated("a.example", "b.example");
+    let failure = |detail, why| Envelope {
+        body: Body::Failure(Failure { of: Some(MessageId(9)), native_id: Some("m9".into()), why, detail: Some(detail) }),
+        ..text("bob@b.example", "alice@a.example", "")
+    };
+    hub.deliver("acme", 1, failure(Detail::Parts { arrived: 1, of: 3 }, Refusal::NoSuchUser));
+    let conn = hub.answer_dial("b.example", "a.example");
+    let heard = hub.heard(conn);
+    assert_eq!(heard.matches("<message ").count(), 1);
+    assert!(heard.contains("id='m9'") && heard.contains("<item-not-found "), "{heard}");
+    assert!(heard.contains("It was sent in 3 parts, of which 1 arrived.</text>"), "{heard}");
+    // And the limit, where there is one.
+    hub.deliver("acme", 2, failure(Detail::Most { bytes: 8_920 }, Refusal::TooLarge));
+    let heard = hub.heard(conn);
+    assert!(heard.contains("<policy-violation ") && heard.contains("At most 8920 bytes of text are taken."), "{heard}");
 }
 
 #[test]

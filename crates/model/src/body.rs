@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::millis::optional as optional_millis;
-use crate::{MessageId, Plain, Presence, Refusal, Watch};
+use crate::{Detail, MessageId, Plain, Presence, Refusal, Watch};
 
 /// What an envelope says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -187,6 +187,9 @@ pub struct Failure {
     pub native_id: Option<Arc<str>>,
     /// Why.
     pub why: Refusal,
+    /// What else there is to say of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Detail>,
 }
 
 /// The fieldless twin of [`Body`]: policy, capability, metric label.

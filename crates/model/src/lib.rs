@@ -24,6 +24,6 @@ pub use envelope::{Envelope, Native};
 pub use id::{DeliveryId, LinkId, MemberId, MessageId, MessageIdError, PlatformName, Token};
 pub use link::{Health, Link, Pace, QueueId, Settings, SettingsError};
 pub use presence::{DevicePresence, Presence, PresenceState, Watch};
-pub use refusal::Refusal;
+pub use refusal::{Detail, Refusal};
 pub use text::Plain;
 pub use words::{Down, Outcome, Up};

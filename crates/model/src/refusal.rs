@@ -108,6 +108,35 @@ impl Refusal {
     }
 }
 
+/// What there is to say of a refusal beside its kind: for the person who sent the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Detail {
+    /// The text went out in `of` parts, one after another, and the first `arrived` of them are with the recipient.
+    Parts {
+        /// How many have arrived; less than `of`.
+        arrived: u8,
+        /// How many there are.
+        of: u8,
+    },
+    /// So many bytes of UTF-8 would have been taken.
+    Most {
+        /// How many.
+        bytes: u32,
+    },
+}
+
+impl Detail {
+    /// One sentence, to stand behind [`Refusal::sentence`].
+    #[must_use]
+    pub fn sentence(self) -> String {
+        match self {
+            Detail::Parts { arrived, of } => format!("It was sent in {of} parts, of which {arrived} arrived."),
+            Detail::Most { bytes } => format!("At most {bytes} bytes of text are taken."),
+        }
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.label())
