@@ -138,7 +138,7 @@ impl StanzaError {
             // `wait` and not the usual `cancel`: another try may succeed.
             Refusal::PeerFault => ("internal-server-error", "wait"),
             Refusal::TimedOut | Refusal::Expired => ("remote-server-timeout", "wait"),
-            Refusal::Overloaded => ("resource-constraint", "wait"),
+            Refusal::Overloaded | Refusal::RateLimited => ("resource-constraint", "wait"),
             Refusal::Malformed => ("bad-request", "modify"),
         };
         Self { condition, kind, text: refusal.sentence() }
@@ -261,6 +261,7 @@ mod tests {
                 Refusal::NotAllowed | Refusal::NotYours => Refusal::PeerRefused,
                 Refusal::Loop => Refusal::Unsupported,
                 Refusal::Expired => Refusal::TimedOut,
+                Refusal::RateLimited => Refusal::Overloaded,
                 same => same,
             };
             assert_eq!(back, want, "{refusal}");

@@ -134,7 +134,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     }
     let (keep_registry, registry) = watch::channel(registry);
     let trace = Trace::new(secret);
-    let broker = bus.start_broker(registry, to_adapters, from_adapters, trace.clone(), kept);
+    let broker = bus.start_broker(registry, to_adapters, from_adapters, trace.clone(), kept, config.limits);
     Ok(Running { drivers, broker, bus, store, _registry: keep_registry, trace, certificates, bound })
 }
 

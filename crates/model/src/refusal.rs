@@ -35,13 +35,15 @@ pub enum Refusal {
     Loop,
     /// The hub cannot store it now: the sender may try again.
     Overloaded,
+    /// The sender, or the sender's server, has sent too much in too short a time: it may try again.
+    RateLimited,
     /// The sender's own software made something that cannot be understood.
     Malformed,
 }
 
 impl Refusal {
     /// Every refusal, for tables and tests that must be complete.
-    pub const ALL: [Refusal; 14] = [
+    pub const ALL: [Refusal; 15] = [
         Refusal::UnknownDomain,
         Refusal::NotAllowed,
         Refusal::NotYours,
@@ -55,6 +57,7 @@ impl Refusal {
         Refusal::Expired,
         Refusal::Loop,
         Refusal::Overloaded,
+        Refusal::RateLimited,
         Refusal::Malformed,
     ];
 
@@ -82,6 +85,7 @@ impl Refusal {
             Refusal::Expired => "expired",
             Refusal::Loop => "loop",
             Refusal::Overloaded => "overloaded",
+            Refusal::RateLimited => "rate-limited",
             Refusal::Malformed => "malformed",
         }
     }
@@ -103,6 +107,7 @@ impl Refusal {
             Refusal::Expired => "The message could not be delivered in the time allowed.",
             Refusal::Loop => "The message was going round in a circle.",
             Refusal::Overloaded => "The message cannot be taken now; please send it again later.",
+            Refusal::RateLimited => "Too many messages came in too short a time; please send it again later.",
             Refusal::Malformed => "The message could not be understood.",
         }
     }

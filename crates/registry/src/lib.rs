@@ -176,6 +176,12 @@ impl Registry {
         })
     }
 
+    /// The hub's own domain.
+    #[must_use]
+    pub fn hub(&self) -> &Domain {
+        &self.hub
+    }
+
     /// The link with this id.
     #[must_use]
     pub fn link(&self, id: &LinkId) -> Option<&Link> {

@@ -3,6 +3,7 @@
 //! Reading never starts anything. Every fault is found in one pass where that is possible, and each points at its
 //! line and says how to mend it. Unknown keys are faults: a setting that is silently ignored is worse than none.
 
+mod limits;
 mod locate;
 mod report;
 mod schema;
@@ -13,6 +14,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use interchange_adapter::{Platform, Transport};
+use interchange_broker::Limits;
 use interchange_driver::Network;
 use interchange_model::{Domain, Link, LinkId, MemberId, Pace, Settings};
 use toml::Spanned;
@@ -74,6 +76,8 @@ pub struct Config {
     pub name_servers: Vec<SocketAddr>,
     /// Networks that are not public and that the hub may dial all the same.
     pub allow_targets: Vec<Network>,
+    /// How many texts are taken.
+    pub limits: Limits,
     /// Certificate and key files that the hub shows, in order; the first is the default.
     pub identities: Vec<IdentityFiles>,
     /// Files of certificate authorities that peers may lead to.
@@ -187,6 +191,7 @@ impl Check<'_> {
         let allow_targets = file.network.allow_targets.iter().filter_map(|text| self.network(text)).collect();
         let data_directory = self.base.join(&file.hub.data_directory);
         let bus = self.bus(&file);
+        let limits = self.limits(&file.limits);
         let (Some(domain), true) = (hub_domain, self.faults.is_empty()) else {
             return Err(self.faults);
         };
@@ -198,6 +203,7 @@ impl Check<'_> {
             log: file.hub.log,
             name_servers,
             allow_targets,
+            limits,
             identities,
             authorities,
             revocation_lists,

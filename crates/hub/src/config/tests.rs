@@ -46,6 +46,9 @@ fn a_whole_file_is_read() {
     assert_eq!(config.links[0].id.as_str(), ECHO_LINK);
     assert_eq!(config.links[1].domains[1].as_str(), "chat.acme.example");
     assert_eq!(config.partnerships, [("acme".into(), "globex".into())]);
+    assert_eq!(config.limits, Limits::default());
+    let open = read(&format!("{WHOLE}\n[limits]\nlink_rate = 0\nsender_rate = 0\nrepeats = 0\n")).unwrap().limits;
+    assert_eq!((open.link.per_second, open.sender.per_second, open.repeats), (0, 0, 0));
 }
 
 /// What is found, what it is replaced by, line and column of the fault, what its message contains, what its help contains.
@@ -87,6 +90,21 @@ fn every_fault_points_at_its_line_and_says_how_to_mend_it() {
         ("\"globex\"]", "\"acme\"]", (25, 20), "between two members", "name the other member"),
         ("[[partnership]]", "[[partnerships]]", (24, 3), "unknown field `partnerships`", "did you mean `partnership`"),
         ("[hub]", "[hub", (2, 5), "", ""),
+        (
+            "[[partnership]]",
+            "[limits]\nsender_burst = 0\n[[partnership]]",
+            (25, 16),
+            "`sender_burst` is from 1",
+            "sender_rate = 0",
+        ),
+        (
+            "[[partnership]]",
+            "[limits]\nlink_rate = 2000000\n[[partnership]]",
+            (25, 13),
+            "`link_rate` is at most",
+            "without limit",
+        ),
+        ("[[partnership]]", "[limits]\nrepeats = 101\n[[partnership]]", (25, 11), "`repeats` is at most 100", "default is 5"),
         (
             "[[member]]\nid = \"acme\"",
             "[tls]\nauthorities = [\"none.pem\"]\n[[member]]\nid = \"acme\"",
