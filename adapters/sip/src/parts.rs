@@ -36,6 +36,7 @@ pub(crate) fn of(text: &Text, words: &str, size: usize) -> Option<Vec<Text>> {
         plain: Plain::new(&words),
         subject: text.subject.clone().filter(|_| index == 0),
         language: text.language.clone(),
+        display_name: text.display_name.clone(),
         conversation: text.conversation.clone(),
         kind: text.kind,
         written: text.written,
@@ -51,6 +52,7 @@ pub(crate) fn sample(text: &Text) -> Text {
         plain: Plain::new("x"),
         subject: text.subject.clone(),
         language: text.language.clone(),
+        display_name: text.display_name.clone(),
         written: text.written,
         wants: text.wants,
         ..Text::default()

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Hub, LB, Sip, hello};
-use interchange_model::{Device, Envelope};
+use interchange_model::{Body, Device, DisplayName, Envelope, Text};
 
 #[test]
 fn case_10_a_device_that_the_hub_never_gave_out_is_left_out() {
@@ -76,11 +76,35 @@ fn abuse_20_what_breaks_a_line_is_refused_and_never_written_again() {
     }
     let folded = Sip::message(50, "hi").more("Subject: lunch\r\n  at\r\n\tnoon\r\n");
     let envelope = hub.take(conn, &folded.bytes());
-    let interchange_model::Body::Text(text) = &envelope.body else { panic!() };
+    let Body::Text(text) = &envelope.body else { panic!() };
     assert_eq!(text.subject.as_ref().map(|subject| subject.as_str()), Some("lunch at noon"));
     // What goes out is written anew: none of the peer's own header text is in it.
     let mut back = hello(60);
     back.body = envelope.body.clone();
     hub.deliver(1, back);
     assert_eq!(hub.one(conn).header("Subject"), "lunch at noon");
+}
+
+#[test]
+fn abuse_32_a_name_is_carried_without_what_deceives() {
+    let (mut hub, conn) = Hub::up(LB);
+    for (number, (from, want)) in (1..).zip([
+        ("Bob <sip:bob@b.example>", Some("Bob")),
+        (r#""Bob \"the\" Builder" <sip:bob@b.example>"#, Some("Bob \"the\" Builder")),
+        ("\"alice@a.example\u{202e}\u{200b}\" <sip:bob@b.example>", Some("alicea.example")),
+        ("\"\u{200b}\" <sip:bob@b.example>", None),
+        ("<sip:bob@b.example>", None),
+        ("sip:bob@b.example", None),
+    ]) {
+        let envelope = hub.take(conn, &Sip { from, ..Sip::message(number, "hi") }.bytes());
+        let Body::Text(text) = &envelope.body else { panic!() };
+        assert_eq!(text.display_name.as_ref().map(DisplayName::as_str), want, "{from}");
+    }
+    // And back, in quotes, whatever is in it.
+    let name = DisplayName::new("Alice \"<sip:x>\" \\, 山田;tag=1");
+    let body = Body::Text(Text { plain: "hi".into(), display_name: name.clone(), ..Text::default() });
+    hub.deliver(1, Envelope { body, ..hello(70) });
+    let message = hub.one(conn);
+    let from = message.header("From");
+    assert!(from.starts_with(r#""Alice \"<sip:x>\" \\, 山田;tag=1" <sip:alice@a.example>;tag="#), "{from}");
 }

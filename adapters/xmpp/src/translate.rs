@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
 use interchange_model::{
-    Body, Envelope, Plain, Receipt, ReceiptKind, Refusal, Relation, SharedFile, Text, TextKind, Typing, TypingState, Wants,
+    Body, DisplayName, Envelope, Plain, Receipt, ReceiptKind, Refusal, Relation, SharedFile, Text, TextKind, Typing, TypingState,
+    Wants,
 };
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -105,6 +106,7 @@ pub(crate) fn to_content(message: Element<'_>, language: Option<&str>, preferred
         plain: Plain::new(&plain),
         subject: subject.map(|subject| Plain::new(&subject)),
         language: language.map(Arc::from),
+        display_name: message.child(Namespace::Nick, "nick").and_then(|nick| DisplayName::new(&nick.text())),
         conversation,
         kind,
         written: written(message),
@@ -129,7 +131,7 @@ fn without_words(message: Element<'_>, is_content: bool, conversation: &Option<A
             (Namespace::ChatMarkers, "acknowledged") => return Some(Content::Nothing),
             (Namespace::ChatStates, name) => typing = typing.or(typing_state(name)),
             // What is said of other things in the message, or was read above.
-            (Namespace::Server | Namespace::Delay | Namespace::Hints | Namespace::StanzaId, _) => {}
+            (Namespace::Server | Namespace::Delay | Namespace::Hints | Namespace::StanzaId | Namespace::Nick, _) => {}
             (Namespace::Receipts, _) | (Namespace::ChatMarkers, _) => {}
             _ => other = true,
         }
@@ -313,6 +315,9 @@ fn words_of(text: &Text, has_native: bool) -> std::borrow::Cow<'_, str> {
 
 /// What the sender's platform said, in XMPP's own words.
 fn push_extras(out: &mut BytesMut, text: &Text) {
+    if let Some(name) = &text.display_name {
+        native::push_nick(out, name);
+    }
     if text.wants.delivered {
         out.extend_from_slice(b"<request xmlns='urn:xmpp:receipts'/>");
     }

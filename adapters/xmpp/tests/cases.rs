@@ -7,7 +7,8 @@ use std::sync::Arc;
 use common::*;
 use interchange_adapter::{CloseReason, ConnId, Input, TlsPeer};
 use interchange_model::{
-    Body, Detail, DevicePresence, Down, Envelope, Failure, Health, MessageId, Outcome, Presence, PresenceState, Refusal,
+    Body, Detail, DevicePresence, DisplayName, Down, Envelope, Failure, Health, MessageId, Native, Outcome, PlatformName,
+    Presence, PresenceState, Refusal, Text,
 };
 
 const DIALBACK: &str = r#"{"host":"xmpp.a.example","authentication":["external","dialback"]}"#;
@@ -168,4 +169,45 @@ fn case_74_dialback_for_a_domain_with_a_live_stream_is_verified_as_usual_and_the
     hub.deliver("acme", 2, words(2));
     assert!(hub.heard(out).contains("words 2"));
     assert_eq!(hub.dialled(), None);
+}
+
+#[test]
+fn abuse_32_a_nickname_is_carried_without_what_deceives() {
+    let nick = |text: &str| format!("<nick xmlns='http://jabber.org/protocol/nick'>{text}</nick>");
+    let mut hub = hub("{}");
+    let conn = hub.authenticated("a.example", "b.example");
+    hub.told();
+    let long = "x".repeat(100);
+    for (told, want) in [
+        ("Alice &amp; Co", Some("Alice & Co")),
+        ("\u{202e}bob@b.example\u{2066}", Some("bobb.example")),
+        (&long, Some(&long[..64])),
+        ("@", None),
+    ] {
+        let message =
+            format!("<message from='alice@a.example' to='bob@b.example' type='chat'><body>hi</body>{}</message>", nick(told));
+        hub.receive(conn, &message);
+        let envelope = hub.submissions().remove(0).1;
+        let Body::Text(text) = &envelope.body else { panic!() };
+        assert_eq!(text.display_name.as_ref().map(DisplayName::as_str), want);
+        // What goes to another XMPP server as it is has the same name.
+        let native = envelope.native.as_ref().map(|native| native.payload.to_string()).unwrap_or_default();
+        assert_eq!(native, want.map(|want| nick(&want.replace('&', "&amp;"))).unwrap_or_default());
+    }
+    // A name alone says nothing.
+    hub.receive(conn, &format!("<message from='alice@a.example' to='bob@b.example' type='chat'>{}</message>", nick("A")));
+    assert!(hub.submissions().is_empty());
+    // From another platform.
+    let name = DisplayName::new("Bob <b>");
+    let body = Body::Text(Text { plain: "hi".into(), display_name: name, ..Text::default() });
+    hub.deliver("acme", 1, Envelope { body, ..words(1) });
+    let out = hub.answer_dial("b.example", "a.example");
+    let heard = hub.heard(out);
+    assert!(heard.contains(&nick("Bob &lt;b&gt;")), "{heard}");
+    // From another hub by the bus, a native form that nobody cleaned.
+    let native = Native { platform: PlatformName::from_static("xmpp"), payload: nick("a\u{202e}@b").into() };
+    let stored = Envelope { native: Some(native), ..words(2) };
+    hub.deliver("acme", 2, stored);
+    let heard = hub.heard(out);
+    assert!(heard.contains(&nick("ab")), "{heard}");
 }

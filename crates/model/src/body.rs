@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::millis::optional as optional_millis;
-use crate::{Detail, MessageId, Plain, Presence, Refusal, Watch};
+use crate::{Detail, DisplayName, MessageId, Plain, Presence, Refusal, Watch};
 
 /// What an envelope says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +37,9 @@ pub struct Text {
     /// BCP 47 tag of the language, where the sender told it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language: Option<Arc<str>>,
+    /// How the sender is called, where the platform told it; it proves nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "DisplayName::read")]
+    pub display_name: Option<DisplayName>,
     /// Opaque name of the conversation, where the platform has one; at most 255 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conversation: Option<Arc<str>>,

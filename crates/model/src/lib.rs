@@ -7,6 +7,7 @@
 
 mod address;
 mod body;
+mod display_name;
 mod domain;
 mod envelope;
 mod id;
@@ -19,6 +20,7 @@ mod words;
 
 pub use address::{Address, AddressError, Device};
 pub use body::{Body, Failure, Kind, Receipt, ReceiptKind, Relation, SharedFile, Text, TextKind, Typing, TypingState, Wants};
+pub use display_name::DisplayName;
 pub use domain::{Domain, DomainError};
 pub use envelope::{Envelope, Native};
 pub use id::{DeliveryId, LinkId, MemberId, MessageId, MessageIdError, PlatformName, Token};

@@ -53,6 +53,8 @@ pub enum Namespace {
     Hints,
     /// `urn:xmpp:idle:1` (XEP-0319)
     Idle,
+    /// `http://jabber.org/protocol/nick` (XEP-0172)
+    Nick,
     /// `jabber:x:oob` (XEP-0066)
     OutOfBand,
     /// `urn:xmpp:message-correct:0` (XEP-0308)
@@ -100,6 +102,7 @@ impl Namespace {
             "urn:xmpp:chat-markers:0" => Namespace::ChatMarkers,
             "urn:xmpp:hints" => Namespace::Hints,
             "urn:xmpp:idle:1" => Namespace::Idle,
+            "http://jabber.org/protocol/nick" => Namespace::Nick,
             "jabber:x:oob" => Namespace::OutOfBand,
             "urn:xmpp:message-correct:0" => Namespace::Correct,
             "urn:xmpp:reply:0" => Namespace::Reply,
