@@ -8,6 +8,7 @@
 //! Only texts count. Receipts, failures and watches follow from texts and people, and presence is thinned out elsewhere. Whatever comes again because
 //! its answer was lost is known before (`duplicates.rs`), and is never refused here.
 
+pub(crate) mod probing;
 mod rate;
 mod recent;
 

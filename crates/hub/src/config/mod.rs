@@ -5,6 +5,7 @@
 
 mod limits;
 mod locate;
+mod lookalike;
 mod report;
 mod schema;
 
@@ -96,6 +97,8 @@ pub struct Config {
     pub links: Vec<Link>,
     /// Pairs of members that have agreed to exchange messages.
     pub partnerships: Vec<(MemberId, MemberId)>,
+    /// What is allowed and should be known.
+    pub warnings: Vec<String>,
 }
 
 /// A certificate chain and its key.
@@ -155,13 +158,14 @@ impl Config {
         let file: File = toml::from_str(text).map_err(|error| Faults::of_toml(name, text, &error))?;
         // The text was just parsed, so this cannot fail; it gives the place of keys inside free-form settings.
         let document = Document::parse(text);
-        Check { base, platforms, document, faults: Vec::new() }.run(file).map_err(|faults| Faults::new(name, text, faults))
+        Check { base, text, platforms, document, faults: Vec::new() }.run(file).map_err(|faults| Faults::new(name, text, faults))
     }
 }
 
 /// One pass over a file that is well formed, gathering every fault in it.
 struct Check<'a> {
     base: &'a Path,
+    text: &'a str,
     platforms: &'a [Platform],
     document: Option<Document<'a>>,
     faults: Vec<Fault>,
@@ -175,6 +179,7 @@ impl Check<'_> {
         let members = self.members(&file);
         let links = self.links(&file, hub_domain.as_ref(), &members);
         let partnerships = self.partnerships(&file, &members);
+        let warnings = self.lookalikes(&file);
         let identities = file
             .tls
             .identity
@@ -213,6 +218,7 @@ impl Check<'_> {
             members,
             links,
             partnerships,
+            warnings,
         })
     }
 

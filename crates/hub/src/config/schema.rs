@@ -183,6 +183,9 @@ impl From<TransportEntry> for Transport {
 pub(super) struct MemberEntry {
     pub(super) id: Spanned<String>,
     pub(super) name: Option<String>,
+    /// Its domains may look like those of members before it.
+    #[serde(default)]
+    pub(super) allow_lookalike: bool,
 }
 
 /// `[[link]]`

@@ -127,6 +127,41 @@ fn every_fault_points_at_its_line_and_says_how_to_mend_it() {
 }
 
 #[test]
+fn abuse_4_a_domain_that_looks_like_another_members_needs_a_word() {
+    // A Cyrillic letter, in either form, and one member's own domains that are alike.
+    for alike in ["аcme.example", "xn--cme-5cd.example", "acrne.example"] {
+        let link =
+            "[[link]]\nid = \"globex-sip\"\nmember = \"globex\"\nplatform = \"sip\"\ndomains = [\"globex.example\", \"ALIKE\"]\n";
+        let text = WHOLE.replace("[[partnership]]", &format!("{}\n[[partnership]]", link.replace("ALIKE", alike)));
+        let faults = read(&text).unwrap_err();
+        assert_eq!(faults.all.len(), 1, "{faults:?}");
+        let fault = &faults.all[0];
+        assert_eq!(faults.place(fault), (28, 30));
+        for part in ["member `globex`", "`acme.example` of member `acme` in line 22"] {
+            assert!(fault.message.contains(part), "{fault:?}");
+        }
+        assert!(fault.help.as_deref().unwrap().contains("allow_lookalike = true at the [[member]] `globex`"), "{fault:?}");
+        let allowed = text.replace("id = \"globex\"\n", "id = \"globex\"\nallow_lookalike = true\n");
+        let config = read(&allowed).unwrap();
+        assert!(
+            matches!(&config.warnings[..], [one] if one.starts_with("line 29: ") && one.contains("in line 23")),
+            "{:?}",
+            config.warnings
+        );
+        // At the other member it says nothing about this one.
+        assert!(read(&text.replace("id = \"acme\"\n", "id = \"acme\"\nallow_lookalike = true\n")).is_err());
+    }
+    let own = WHOLE.replace("\"acme.example\",", "\"acme.example\", \"acrne.example\",");
+    assert!(read(&own).unwrap().warnings.is_empty());
+    // Nor may anybody look like the hub itself.
+    assert!(
+        read(&WHOLE.replace("\"acme.example\"", "\"hսb.example\"")).unwrap_err().all[0]
+            .message
+            .contains("member `hub` in line 3")
+    );
+}
+
+#[test]
 fn all_faults_are_told_at_once() {
     let text = WHOLE.replace("member = \"acme\"", "member = \"nobody\"").replace("127.0.0.1:5269", "here");
     assert_eq!(read(&text).unwrap_err().all.len(), 2);
