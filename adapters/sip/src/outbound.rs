@@ -79,7 +79,7 @@ impl Sip {
         if text.plain.as_str().len() > MAX_TEXT {
             return Err(parts::too_large(0, MAX_TEXT));
         }
-        let mut size = parts::size(most);
+        let (mut size, mut whole) = (parts::size(most), most);
         if link.settings.transport == LinkTransport::Udp {
             // What stands around the words in the largest of them, which may have a subject and ask for receipts.
             let sample = parts::sample(text);
@@ -88,8 +88,9 @@ impl Sip {
             let around = sample.map(|sample| self.size_over_udp(&sample)).transpose().map_err(Outcome::Refused)?.unwrap_or(0);
             // The one letter is in it, and the length has up to three digits more.
             size = size.min(most.saturating_sub(around + 2));
+            whole = 0;
         }
-        let parts = parts::of(text, &words, size).ok_or_else(|| parts::too_large(size, most))?;
+        let parts = parts::of(text, &words, size).ok_or_else(|| parts::too_large(size, whole))?;
         let build = |part: Text| self.build_whole(number, &parts::envelope_of(envelope, part.clone()), &part);
         parts.into_iter().filter_map(|part| build(part).map_err(Outcome::Refused).transpose()).collect()
     }

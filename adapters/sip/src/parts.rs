@@ -21,9 +21,12 @@ pub(crate) const fn size(most: usize) -> usize {
     most.saturating_mul(9) / 13
 }
 
-/// The outcome of a text that does not fit into so many parts of `size` bytes either.
-pub(crate) fn too_large(size: usize, most: usize) -> Outcome {
-    let bytes = if size < LEAST { most } else { most.max(MOST_PARTS * size.saturating_sub(NUMBER)) };
+/// The outcome of a text that fits neither into one request, which has room for `whole` bytes of text if that can be said, nor into parts of `size` bytes.
+pub(crate) fn too_large(size: usize, whole: usize) -> Outcome {
+    let bytes = if size < LEAST { whole } else { whole.max(MOST_PARTS * size.saturating_sub(NUMBER)) };
+    if bytes == 0 {
+        return Outcome::Refused(Refusal::TooLarge);
+    }
     Outcome::RefusedWith(Refusal::TooLarge, Detail::Most { bytes: u32::try_from(bytes).unwrap_or(u32::MAX) })
 }
 

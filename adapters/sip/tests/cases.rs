@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Hub, LB, Sip, hello};
-use interchange_model::{Body, Device, DisplayName, Envelope, Text};
+use interchange_model::{Body, Device, DisplayName, Envelope, Refusal, Text};
 
 #[test]
 fn case_10_a_device_that_the_hub_never_gave_out_is_left_out() {
@@ -107,4 +107,17 @@ fn abuse_32_a_name_is_carried_without_what_deceives() {
     let message = hub.one(conn);
     let from = message.header("From");
     assert!(from.starts_with(r#""Alice \"<sip:x>\" \\, 山田;tag=1" <sip:alice@a.example>;tag="#), "{from}");
+}
+
+#[test]
+fn abuse_25_whoever_sends_too_much_is_told_when_to_try_again_and_the_server_goes_on() {
+    let (mut hub, conn) = Hub::up(LB);
+    hub.receive(conn, Sip::message(1, "hi").bytes());
+    let (token, _) = hub.one_submitted();
+    hub.store(token, Err(Refusal::RateLimited));
+    let answer = hub.one(conn);
+    // 503 would be about the whole server (RFC 3261 §21.5.4).
+    assert_eq!((answer.status(), answer.find("Retry-After")), (480, Some("10")));
+    // The same message under the next CSeq is a new one (RFC 3261 §8.1.3.5).
+    hub.take(conn, &Sip { cseq: 2, branch: "z9hG4bKagain".into(), ..Sip::message(1, "hi") }.bytes());
 }

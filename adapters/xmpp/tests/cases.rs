@@ -211,3 +211,23 @@ fn abuse_32_a_nickname_is_carried_without_what_deceives() {
     let heard = hub.heard(out);
     assert!(heard.contains(&nick("ab")), "{heard}");
 }
+
+#[test]
+fn abuse_25_case_72_whoever_sends_too_much_is_told_to_wait_and_whoever_repeats_it_is_told() {
+    for (why, condition, kind) in
+        [(Refusal::RateLimited, "resource-constraint", "wait"), (Refusal::Loop, "not-acceptable", "modify")]
+    {
+        let mut hub = hub("{}");
+        hub.durable = false;
+        let conn = hub.authenticated("a.example", "b.example");
+        hub.told();
+        hub.receive(conn, "<message from='alice@a.example' to='bob@b.example' id='m1' type='chat'><body>hi</body></message>");
+        let (token, _) = hub.submissions().remove(0);
+        hub.submitted(token, Err(why));
+        let back = hub.answer_dial("b.example", "a.example");
+        let heard = hub.heard(back);
+        assert!(heard.contains(&format!(" id='m1' type='error'><error type='{kind}'><{condition} ")), "{heard}");
+        // The stream goes on.
+        assert_eq!(hub.closed(conn), None);
+    }
+}
