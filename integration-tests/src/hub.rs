@@ -84,7 +84,7 @@ impl HubFiles {
         }
     }
 
-    /// Writes the configuration of an open community with these links. The hub shows each domain a certificate for it.
+    /// Writes the configuration of an open community without limits, since tests send as fast as they can, with these links. The hub shows each domain a certificate for it.
     pub fn configure(&mut self, authority: &Authority, links: &[LinkSettings]) {
         for link in links {
             self.identities.push(authority.issue(&Leaf::xmpp(&link.domain)));
@@ -103,6 +103,7 @@ impl HubFiles {
         let mut file = format!(
             "[hub]\ndomain = \"{HUB_DOMAIN}\"\ndata_directory = \"data\"\nbus = \"{bus}\"\ncommunity = \"open\"\nlog = \"json\"\n\n\
              [network]\nallow_targets = [\"127.0.0.0/8\"]\n\n\
+             [limits]\nlink_rate = 0\nsender_rate = 0\nrepeats = 0\n\n\
              [tls]\nauthorities = [\"{}\"]\nsystem_authorities = false\n",
             authority.display()
         );

@@ -69,7 +69,7 @@ fn through_sip(envelope: Envelope, link: &str) -> Result<Envelope, Refusal> {
     let (mut hub, conn) = sip::Hub::up(link);
     hub.sends.clear();
     hub.deliver(1, envelope);
-    if let Some((_, Outcome::Refused(why))) = hub.settled().pop() {
+    if let Some((_, Outcome::Refused(why) | Outcome::RefusedWith(why, _))) = hub.settled().pop() {
         return Err(why);
     }
     let links = [

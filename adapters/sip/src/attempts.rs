@@ -20,6 +20,10 @@ struct Attempt {
     refused: u32,
     /// It went out and was not answered: the peer may have it.
     doubtful: bool,
+    /// Of a text in parts, how many have arrived.
+    arrived: u32,
+    /// One of them was only kept, by somebody who will try to deliver it (202).
+    kept: bool,
 }
 
 impl Attempts {
@@ -35,6 +39,20 @@ impl Attempts {
         attempt.doubtful = false;
     }
 
+    /// The first part of what is left has arrived; `kept`: with somebody on the way.
+    pub(crate) fn part_arrived(&mut self, message: MessageId, kept: bool) {
+        let attempt = self.entry(message);
+        attempt.arrived = attempt.arrived.saturating_add(1);
+        attempt.kept |= kept;
+        attempt.doubtful = false;
+    }
+
+    /// How many parts have arrived, and whether all of them with the recipient.
+    pub(crate) fn arrived(&self, message: MessageId) -> (usize, bool) {
+        let attempt = self.known.get(&message);
+        attempt.map_or((0, true), |attempt| (attempt.arrived.try_into().unwrap_or(usize::MAX), !attempt.kept))
+    }
+
     /// It is settled.
     pub(crate) fn forget(&mut self, message: MessageId) {
         if self.known.remove(&message).is_some() {
@@ -48,10 +66,12 @@ impl Attempts {
     }
 
     /// The CSeq number of the next attempt. RFC 3261 §8.1.3.5: what was refused is tried again under the next one. What was not answered
-    /// keeps its number, so that a peer that has it knows it again.
+    /// keeps its number, so that a peer that has it knows it again. Each part of a text has the number after that of the one before.
     pub(crate) fn sequence(&self, message: MessageId) -> u32 {
-        // Below 2³¹ (RFC 3261 §8.1.1.5).
-        self.known.get(&message).map_or(1, |attempt| 1 + attempt.refused.min(i32::MAX as u32 - 1))
+        // Below 2³¹ (RFC 3261 §8.1.1.5), with room for the parts to come.
+        self.known
+            .get(&message)
+            .map_or(1, |attempt| 1 + attempt.refused.saturating_add(attempt.arrived).min(i32::MAX as u32 - 100))
     }
 
     fn entry(&mut self, message: MessageId) -> &mut Attempt {

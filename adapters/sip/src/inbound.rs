@@ -294,7 +294,9 @@ impl Sip {
         let (of, what) = match imdn.status {
             ImdnStatus::Delivered => (Some(of), ReceiptKind::Delivered),
             ImdnStatus::Displayed => (Some(of), ReceiptKind::Displayed),
-            ImdnStatus::Failed => return Some(Body::Failure(Failure { of: Some(of), native_id, why: Refusal::PeerFault })),
+            ImdnStatus::Failed => {
+                return Some(Body::Failure(Failure { of: Some(of), native_id, why: Refusal::PeerFault, detail: None }));
+            }
             // RFC 5438 §7.2.1: nobody may say, or can.
             ImdnStatus::Forbidden | ImdnStatus::Error | ImdnStatus::Processed | ImdnStatus::Stored => return None,
         };

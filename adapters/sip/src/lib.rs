@@ -19,6 +19,7 @@ mod link;
 mod notices;
 mod outbound;
 mod outbox;
+mod parts;
 mod presence;
 mod refusals;
 mod seen;

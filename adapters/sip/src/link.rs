@@ -1,12 +1,13 @@
 //! One link: the connection it sends on, whether that works, and what waits for it.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use interchange_adapter::{CloseReason, ConnId, Now, Outage, Output};
 use interchange_model::{
-    DeliveryId, Domain, Envelope, Health, Link as Provisioned, LinkId, MessageId, Outcome, Refusal, SettingsError, Up,
+    DeliveryId, Domain, Envelope, Health, Link as Provisioned, LinkId, MessageId, Outcome, SettingsError, Up,
 };
 use rand::RngExt;
 use sip_codec::RequestBuilder;
@@ -107,8 +108,12 @@ pub(crate) struct Active {
 pub(crate) struct Delivery {
     pub(crate) id: DeliveryId,
     pub(crate) message: MessageId,
-    /// Taken when it is sent; why there is none, where only a session could carry it.
-    pub(crate) request: Result<Option<Box<RequestBuilder>>, Refusal>,
+    /// Each taken when it is sent: one, or the parts of a text that are left.
+    pub(crate) requests: VecDeque<Box<RequestBuilder>>,
+    /// Parts that have arrived, of how many; 0 of 1 for what is not in parts.
+    pub(crate) parts: (usize, usize),
+    /// What becomes of it where there is no request, and no session takes it.
+    pub(crate) otherwise: Outcome,
     /// Words, which may also go in a session.
     pub(crate) words: Option<Arc<Envelope>>,
     /// The same without its formatting, for a peer that does not take that.

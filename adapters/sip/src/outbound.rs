@@ -1,5 +1,6 @@
 //! Towards the peer: what the broker hands over becomes requests, and their answers become settlements.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,8 +16,8 @@ use sip_stack::{ClientId, SendError};
 use crate::link::{Delivery, Link, State};
 use crate::outbox::Place;
 use crate::refusals;
-use crate::settings::LinkTransport;
-use crate::{Asked, Sip, translate};
+use crate::settings::{LinkTransport, MAX_TEXT};
+use crate::{Asked, Sip, parts, translate};
 
 impl Sip {
     /// The broker hands over an envelope.
@@ -32,40 +33,46 @@ impl Sip {
             Body::Text(text) => {
                 self.note_words_out(&envelope.from, &envelope.to);
                 match self.build_text(number, envelope, text) {
-                    Err(Refusal::TooLarge) if self.may_have_session(now, number, envelope) => {
-                        return self.wait_for_session(now, number, delivery, envelope);
+                    Err(outcome) if is_too_large(outcome) && self.may_have_session(now, number, envelope) => {
+                        return self.wait_for_session(now, number, delivery, envelope, outcome);
                     }
-                    built => built.map(|(request, without)| {
+                    built => built.map(|(requests, without)| {
                         plain = without.map(Box::new);
-                        (request, false)
+                        (requests, false)
                     }),
                 }
             }
-            Body::Failure(failure) => Ok((self.build_failure(now, number, envelope, failure), true)),
+            Body::Failure(failure) => Ok((Vec::from_iter(self.build_failure(now, number, envelope, failure)), true)),
             Body::Receipt(receipt)
                 if receipt.of.is_some_and(|message| self.report_words(now, number, message, Ok(receipt.what))) =>
             {
-                Ok((None, true))
+                Ok((Vec::new(), true))
             }
             Body::Receipt(receipt) => match translate::to_receipt(envelope, receipt, &self.hub) {
-                Ok(request) => Ok((request, true)),
-                Err(_) => Err(Refusal::Unsupported),
+                Ok(request) => Ok((Vec::from_iter(request), true)),
+                Err(_) => Err(Outcome::Refused(Refusal::Unsupported)),
             },
-            _ => Err(Refusal::Unsupported),
+            _ => Err(Outcome::Refused(Refusal::Unsupported)),
         };
         let up = !self.stopped && self.links.get(&number).is_some_and(|link| matches!(link.state, State::Up(_)));
         let outcome = match built {
-            Err(why) => Outcome::Refused(why),
+            Err(outcome) => outcome,
             // Said already, or not to be said at all.
-            Ok((None, _)) => Outcome::Delivered,
+            Ok((requests, _)) if requests.is_empty() => Outcome::Delivered,
             // The broker did not know yet that the link is down.
-            Ok((Some(_), _)) if !up => Outcome::LinkDown,
-            Ok((Some(request), is_notice)) => {
+            Ok(_) if !up => Outcome::LinkDown,
+            Ok((requests, is_notice)) => {
                 let Some(link) = self.links.get_mut(&number) else { return };
-                let request = Ok(Some(Box::new(request.cseq(link.attempts.sequence(envelope.id)))));
+                // Parts that arrived before the link went down, or before a refusal, are not sent again. The last is always left.
+                let (of, first) = (requests.len(), link.attempts.sequence(envelope.id));
+                let arrived = link.attempts.arrived(envelope.id).0.min(of - 1);
+                let left = requests.into_iter().skip(arrived);
+                let requests = (first..).zip(left).map(|(cseq, request)| Box::new(request.cseq(cseq))).collect();
                 let receipt = receipt_of(link, envelope);
                 let words = matches!(envelope.body, Body::Text(_)).then(|| envelope.clone());
-                let entry = Delivery { id: delivery, message: envelope.id, request, words, plain, is_notice, receipt };
+                let otherwise = Outcome::Delivered;
+                let (id, message, parts) = (delivery, envelope.id, (arrived, of));
+                let entry = Delivery { id, message, requests, parts, otherwise, words, plain, is_notice, receipt };
                 link.outbox.push((envelope.from.clone(), envelope.to.clone()), entry);
                 return self.send_waiting(now, number);
             }
@@ -73,57 +80,90 @@ impl Sip {
         self.settle_at(name, delivery, outcome);
     }
 
-    /// A text that is too long for a single message.
-    fn wait_for_session(&mut self, now: Now, number: u64, id: DeliveryId, envelope: &Arc<Envelope>) {
+    /// A text that is too long for single messages.
+    fn wait_for_session(&mut self, now: Now, number: u64, id: DeliveryId, envelope: &Arc<Envelope>, otherwise: Outcome) {
         let Some(link) = self.links.get_mut(&number) else { return };
         if self.stopped || !matches!(link.state, State::Up(_)) {
             let name = link.id.clone();
             return self.settle_at(&name, id, Outcome::LinkDown);
         }
-        let request = Err(Refusal::TooLarge);
-        let words = Some(envelope.clone());
-        let entry = Delivery { id, message: envelope.id, request, words, plain: None, is_notice: false, receipt: None };
+        let entry = Delivery {
+            id,
+            message: envelope.id,
+            requests: VecDeque::new(),
+            parts: (0, 1),
+            otherwise,
+            words: Some(envelope.clone()),
+            plain: None,
+            is_notice: false,
+            receipt: None,
+        };
         link.outbox.push((envelope.from.clone(), envelope.to.clone()), entry);
         self.send_waiting(now, number);
     }
 
-    /// The request of a text; and the same without its formatting, where it has some and goes out with it.
+    /// The request of a text, or those of its parts; and the same without its formatting, where it has some and goes out with it.
     fn build_text(
         &self,
         number: u64,
         envelope: &Envelope,
         text: &Text,
-    ) -> Result<(Option<RequestBuilder>, Option<RequestBuilder>), Refusal> {
-        let Some(link) = self.links.get(&number) else { return Ok((None, None)) };
-        let manner = translate::Manner { max_text: link.settings.max_message(), imdn: link.settings.imdn, html: false };
-        let plain = self.build_within(link, envelope, text, manner)?;
-        if !link.settings.html || text.rich.is_none() {
-            return Ok((plain, None));
-        }
+    ) -> Result<(Vec<RequestBuilder>, Option<RequestBuilder>), Outcome> {
+        let plain = match self.build_whole(number, envelope, text, false) {
+            Ok(plain) => plain,
+            Err(Refusal::TooLarge) => return self.build_parts(number, envelope, text).map(|parts| (parts, None)),
+            Err(why) => return Err(Outcome::Refused(why)),
+        };
+        let html = self.links.get(&number).is_some_and(|link| link.settings.html) && text.rich.is_some();
         // Formatting is never a reason to refuse words.
-        match self.build_within(link, envelope, text, translate::Manner { html: true, ..manner }) {
-            Ok(Some(formatted)) => Ok((Some(formatted), plain)),
-            Ok(None) | Err(_) => Ok((plain, None)),
+        match self.build_whole(number, envelope, text, true) {
+            Ok(Some(formatted)) if html => Ok((vec![formatted], plain)),
+            _ => Ok((Vec::from_iter(plain), None)),
         }
     }
 
-    fn build_within(
-        &self,
-        link: &Link,
-        envelope: &Envelope,
-        text: &Text,
-        manner: translate::Manner,
-    ) -> Result<Option<RequestBuilder>, Refusal> {
+    /// The requests of a text that is too large for one.
+    fn build_parts(&self, number: u64, envelope: &Envelope, text: &Text) -> Result<Vec<RequestBuilder>, Outcome> {
+        let Some(link) = self.links.get(&number) else { return Ok(Vec::new()) };
+        let most = link.settings.max_message();
+        let words = translate::words_of(text);
+        if text.plain.as_str().len() > MAX_TEXT {
+            return Err(parts::too_large(0, MAX_TEXT));
+        }
+        let (mut size, mut whole) = (parts::size(most), most);
+        if link.settings.transport == LinkTransport::Udp {
+            // What stands around the words in the largest of them, which may have a subject and ask for receipts.
+            let sample = parts::sample(text);
+            let manner = translate::Manner { max_text: most, imdn: link.settings.imdn, html: false };
+            let sample = translate::to_request(envelope, &sample, &self.hub, manner).map_err(Outcome::Refused)?;
+            let around = sample.map(|sample| self.size_over_udp(&sample)).transpose().map_err(Outcome::Refused)?.unwrap_or(0);
+            // The one letter is in it, and the length has up to three digits more.
+            size = size.min(most.saturating_sub(around + 2));
+            whole = 0;
+        }
+        let parts = parts::of(text, &words, size).ok_or_else(|| parts::too_large(size, whole))?;
+        let build = |part: Text| self.build_whole(number, &parts::envelope_of(envelope, part.clone()), &part, false);
+        parts.into_iter().filter_map(|part| build(part).map_err(Outcome::Refused).transpose()).collect()
+    }
+
+    /// Bytes of a request with the longest branch (RFC 3428 §8: over UDP the whole request counts).
+    fn size_over_udp(&self, request: &RequestBuilder) -> Result<usize, Refusal> {
+        let via = self.hub.via(interchange_adapter::Transport::Udp).and_then(|via| via.with_branch(LONG_BRANCH));
+        let sample = via.and_then(|via| request.clone().via(via).build()).map_err(|_| Refusal::Unsupported)?;
+        Ok(sample.encode().len())
+    }
+
+    fn build_whole(&self, number: u64, envelope: &Envelope, text: &Text, html: bool) -> Result<Option<RequestBuilder>, Refusal> {
+        let Some(link) = self.links.get(&number) else { return Ok(None) };
+        let most = link.settings.max_message();
+        let udp = link.settings.transport == LinkTransport::Udp;
+        let manner = translate::Manner { max_text: most, imdn: link.settings.imdn, html };
         let request = translate::to_request(envelope, text, &self.hub, manner)?;
-        // RFC 3428 §8: over UDP the whole request counts.
-        if link.settings.transport == LinkTransport::Udp
+        if udp
             && let Some(request) = &request
+            && self.size_over_udp(request)? > most
         {
-            let via = self.hub.via(interchange_adapter::Transport::Udp).and_then(|via| via.with_branch(LONG_BRANCH));
-            let sample = via.and_then(|via| request.clone().via(via).build()).map_err(|_| Refusal::Unsupported)?;
-            if sample.encode().len() > manner.max_text {
-                return Err(Refusal::TooLarge);
-            }
+            return Err(Refusal::TooLarge);
         }
         Ok(request)
     }
@@ -169,16 +209,15 @@ impl Sip {
         let Some(link) = self.links.get_mut(&number) else { return };
         let session = link.session();
         let Some(delivery) = link.outbox.get_mut(place) else { return };
-        let request = match &mut delivery.request {
-            Ok(request) => request.take(),
-            Err(why) => {
-                let outcome = Outcome::Refused(*why);
-                return self.finish(number, place, outcome);
-            }
+        let Some(request) = delivery.requests.pop_front() else {
+            let outcome = delivery.otherwise;
+            return self.finish(number, place, outcome);
         };
-        let (Some(request), Some(session)) = (request, session) else {
-            return self.finish(number, place, Outcome::LinkDown);
-        };
+        if delivery.parts.1 > 1 {
+            // What has begun in parts goes on so.
+            delivery.words = None;
+        }
+        let Some(session) = session else { return self.finish(number, place, Outcome::LinkDown) };
         let via = self.conns.get(&session.conn).map(|conn| self.hub.via(conn.via.transport()));
         let sent = match via {
             Some(Ok(via)) => self.layer.send_request(now.instant, *request, via, session.flow, &mut self.actions),
@@ -227,7 +266,7 @@ impl Sip {
             return self.send_plain(now, number, place);
         }
         // Decision 13: 200 says that the recipient's side has it, 202 only that somebody keeps it.
-        let receipt = if code == 200 { delivery.receipt.clone() } else { None };
+        let receipt = if code == 200 && link.attempts.arrived(message).1 { delivery.receipt.clone() } else { None };
         let outcome = match code {
             200..=299 => Outcome::Delivered,
             // RFC 3261 §21.5.4: with Retry-After it is about the server, and the message stays ours.
@@ -239,6 +278,15 @@ impl Sip {
             _ if delivery.is_notice => Outcome::Delivered,
             _ => Outcome::Refused(refusals::from_status(code)),
         };
+        if outcome == Outcome::Delivered
+            && !delivery.requests.is_empty()
+            && let Some(delivery) = link.outbox.get_mut(place)
+        {
+            delivery.parts.0 += 1;
+            link.attempts.part_arrived(message, code != 200);
+            link.outbox.again(place);
+            return self.send_waiting(now, number);
+        }
         match outcome {
             Outcome::Refused(why) if why.is_temporary() => link.attempts.refused(message),
             _ => link.attempts.forget(message),
@@ -270,12 +318,13 @@ impl Sip {
     /// Sends a message that was refused with its formatting once more, without.
     fn send_plain(&mut self, now: Now, number: u64, place: Place) {
         let Some(link) = self.links.get_mut(&number) else { return };
-        if let Some(delivery) = link.outbox.reopen(place) {
+        if let Some(delivery) = link.outbox.get_mut(place) {
             link.attempts.refused(delivery.message);
             let sequence = link.attempts.sequence(delivery.message);
-            delivery.request = Ok(delivery.plain.take().map(|plain| Box::new(plain.cseq(sequence))));
+            delivery.requests = delivery.plain.take().map(|plain| Box::new(plain.cseq(sequence))).into_iter().collect();
             delivery.words = None;
         }
+        link.outbox.again(place);
         self.send_waiting(now, number);
     }
 
@@ -311,6 +360,11 @@ impl Sip {
         let Some(link) = self.links.get_mut(&number) else { return };
         if let Some(delivery) = link.outbox.close(place) {
             let name = link.id.clone();
+            let (arrived, of) = delivery.parts;
+            let outcome = match outcome {
+                Outcome::Refused(why) => parts::outcome_of_part(why, arrived, of),
+                other => other,
+            };
             self.settle_at(&name, delivery.id, outcome);
         }
     }
@@ -318,6 +372,10 @@ impl Sip {
     fn settle_at(&mut self, link: &LinkId, delivery: DeliveryId, outcome: Outcome) {
         self.out.push(Output::Broker(Up::Settle { link: link.clone(), delivery, outcome }));
     }
+}
+
+fn is_too_large(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Refused(Refusal::TooLarge) | Outcome::RefusedWith(Refusal::TooLarge, _))
 }
 
 /// As long as any branch of ours.

@@ -64,23 +64,23 @@ impl<T> Outbox<T> {
         Some((place, &mut entry.content))
     }
 
-    /// An open entry.
-    pub(crate) fn get(&self, place: Place) -> Option<&T> {
-        self.entries.get(&place).map(|entry| &entry.content)
+    /// An open entry has more to send: it is the next to be opened again, before all others.
+    pub(crate) fn again(&mut self, place: Place) {
+        if let Some(entry) = self.entries.get_mut(&place).filter(|entry| entry.is_open) {
+            entry.is_open = false;
+            self.open = self.open.saturating_sub(1);
+            self.ready.push_front(place);
+        }
     }
 
-    /// The same, to be changed.
+    /// The content of an open entry.
     pub(crate) fn get_mut(&mut self, place: Place) -> Option<&mut T> {
         self.entries.get_mut(&place).map(|entry| &mut entry.content)
     }
 
-    /// An open entry is to be opened once more, before all others.
-    pub(crate) fn reopen(&mut self, place: Place) -> Option<&mut T> {
-        let entry = self.entries.get_mut(&place).filter(|entry| entry.is_open)?;
-        entry.is_open = false;
-        self.open = self.open.saturating_sub(1);
-        self.ready.push_front(place);
-        Some(&mut entry.content)
+    /// An open entry.
+    pub(crate) fn get(&self, place: Place) -> Option<&T> {
+        self.entries.get(&place).map(|entry| &entry.content)
     }
 
     /// Takes an open entry out; the next of its pair may follow.
@@ -164,12 +164,15 @@ mod tests {
             outbox.push(pair("alice", to), number);
         }
         let open = opened(&mut outbox);
-        *outbox.reopen(open[0].0).unwrap() = 10;
-        assert_eq!(outbox.reopen(open[0].0), None);
+        *outbox.get_mut(open[0].0).unwrap() = 10;
+        outbox.again(open[0].0);
+        // Once more changes nothing.
+        outbox.again(open[0].0);
         assert_eq!(opened(&mut outbox), [(open[0].0, 10)]);
         assert_eq!(outbox.close(open[0].0), Some(10));
         assert_eq!(opened(&mut outbox).len(), 1);
-        assert_eq!(outbox.reopen(open[0].0), None);
+        outbox.again(open[0].0);
+        assert!(outbox.open_next().is_none());
     }
 
     #[test]

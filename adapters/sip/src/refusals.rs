@@ -37,6 +37,8 @@ pub(crate) const fn to_status(refusal: Refusal) -> Status {
         Refusal::TimedOut => Status::later(480, 60),
         Refusal::Loop => Status::new(482),
         Refusal::Overloaded => Status::later(503, OVERLOADED_SECONDS),
+        // Not 503, which would keep the peer from sending for anybody else (RFC 3261 §21.5.4).
+        Refusal::RateLimited => Status::later(480, OVERLOADED_SECONDS),
         Refusal::Malformed => Status::new(400),
     }
 }
@@ -89,6 +91,7 @@ mod tests {
             (Refusal::Expired, 480, None),
             (Refusal::Loop, 482, None),
             (Refusal::Overloaded, 503, Some(10)),
+            (Refusal::RateLimited, 480, Some(10)),
             (Refusal::Malformed, 400, None),
         ];
         for refusal in Refusal::ALL {
@@ -127,7 +130,7 @@ mod tests {
             let want = match refusal {
                 Refusal::UnknownDomain => Refusal::NoSuchUser,
                 Refusal::NotAllowed | Refusal::NotYours => Refusal::PeerRefused,
-                Refusal::TimedOut | Refusal::Expired | Refusal::Overloaded => Refusal::Unavailable,
+                Refusal::TimedOut | Refusal::Expired | Refusal::Overloaded | Refusal::RateLimited => Refusal::Unavailable,
                 same => same,
             };
             assert_eq!(back, want, "{refusal}");

@@ -171,7 +171,7 @@ pub struct LinkSettings {
     /// `always` (default) or `never`.
     pub dial: Dial,
     /// Bytes of the largest text sent in one MESSAGE over TLS or TCP, 1,000 to 65,536 (default); over UDP bytes of the whole
-    /// request, 1,000 to 1,300 (default, RFC 3428 §8). More is refused.
+    /// request, 1,000 to 1,300 (default, RFC 3428 §8). More goes in up to ten parts of 9/13 of it.
     pub max_message: Option<usize>,
     /// Milliseconds for which the answer to a stored message is held back, so that it can be 200 or the recipient's own
     /// refusal instead of 202. 0 to 20,000; default 1,000.

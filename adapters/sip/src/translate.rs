@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use interchange_adapter::References;
 use interchange_model::{
-    Address, Body, Envelope, Failure, LinkId, MessageId, Plain, Receipt, ReceiptKind, Refusal, Relation, Text,
+    Address, Body, DisplayName, Envelope, Failure, LinkId, MessageId, Plain, Receipt, ReceiptKind, Refusal, Relation, Text,
 };
 use interchange_rich_text::to_html;
 use simple_codec::cpim::{self, Cpim, Header};
@@ -93,6 +93,7 @@ pub(crate) fn to_envelope(
             rich: words.rich,
             subject: subject.map(|subject| cut(&subject)).filter(|subject| !subject.is_empty()),
             language: headers.tokens(Name::ContentLanguage).next().filter(|tag| is_language(tag)).map(|tag| tag.as_ref().into()),
+            display_name: request.from().display().and_then(DisplayName::new),
             written: headers.first(Name::Date).and_then(|date| written(&date.text(), now)),
             wants: words.wants,
             ..Text::default()
@@ -254,7 +255,8 @@ pub(crate) fn to_notice(envelope: &Envelope, failure: &Failure, more: u32, hub: 
         1 => " One more message was not delivered either.".to_owned(),
         more => format!(" {more} more messages were not delivered either."),
     };
-    let line = format!("{of} was not delivered. {}{others}", failure.why.sentence());
+    let detail = failure.detail.map(|detail| format!(" {}", detail.sentence())).unwrap_or_default();
+    let line = format!("{of} was not delivered. {}{detail}{others}", failure.why.sentence());
     plain_body(message(envelope, hub, envelope.accepted)?, &line)
 }
 
@@ -336,8 +338,12 @@ fn message(envelope: &Envelope, hub: &Hub, date: SystemTime) -> Result<RequestBu
     let to = address::to_uri(&envelope.to)?;
     // RFC 3261 §19.3: at least 32 random bits; the lower half of an id has 62.
     let tag = format!("{:016x}", u64::try_from(id.0 & u128::from(u64::MAX)).unwrap_or_default());
+    let mut from = NameAddr::new(address::to_uri(&envelope.from)?);
+    if let Body::Text(Text { display_name: Some(name), .. }) = &envelope.body {
+        from = from.with_display(name.as_str())?;
+    }
     Request::builder(Method::Message, to.clone())
-        .from(NameAddr::new(address::to_uri(&envelope.from)?).with_tag(&tag)?)
+        .from(from.with_tag(&tag)?)
         .to(NameAddr::new(to))
         .call_id(&format!("{id}@{}", hub.sent_by.host))?
         .cseq(1)

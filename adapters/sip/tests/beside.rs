@@ -190,7 +190,7 @@ fn imdn_is_asked_for_where_the_link_has_it_and_only_it_is_the_receipt() {
     // What came to nothing is a failure of the message.
     hub.receive(conn, imdn(3, &id, "failed", "<sip:bob@b.example>"));
     let (_, envelope) = hub.one_submitted();
-    let failure = Failure { of: Some(sent.id), native_id: Some("x1".into()), why: Refusal::PeerFault };
+    let failure = Failure { of: Some(sent.id), native_id: Some("x1".into()), why: Refusal::PeerFault, detail: None };
     assert_eq!(envelope.body, Body::Failure(failure));
 }
 

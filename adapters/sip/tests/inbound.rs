@@ -75,6 +75,7 @@ fn case_9_case_11_every_refusal_of_the_broker_is_answered_at_once() {
         (Refusal::NotYours, 403, None),
         (Refusal::Loop, 482, None),
         (Refusal::Overloaded, 503, Some("10")),
+        (Refusal::RateLimited, 480, Some("10")),
         (Refusal::TooLarge, 513, None),
     ] {
         let (mut hub, conn) = Hub::up(LB);

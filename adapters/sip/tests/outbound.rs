@@ -4,9 +4,9 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Hub, LB, LB_UDP, Wire, certificate, hello, link, text};
+use common::{Hub, LB, LB_UDP, SMALL, Wire, certificate, hello, link, text};
 use interchange_adapter::CloseReason;
-use interchange_model::{Body, Health, Outcome, Refusal, Text, TextKind};
+use interchange_model::{Body, Detail, Health, Outcome, Refusal, Text, TextKind};
 
 #[test]
 fn case_1_the_message_and_its_200() {
@@ -267,17 +267,22 @@ fn a_pause_over_udp_stops_retransmissions_and_is_five_minutes_at_most() {
 }
 
 #[test]
-fn case_25_what_is_too_large_is_refused() {
+fn case_25_what_is_too_large_is_refused_with_the_limit() {
     let (mut hub, conn) = Hub::up(LB);
     let large = |bytes: usize| text(1, "alice@a.example", "bob@b.example", &"x".repeat(bytes));
+    let refused = |bytes| Outcome::RefusedWith(Refusal::TooLarge, Detail::Most { bytes });
     hub.deliver(1, large(65_537));
-    assert_eq!(hub.settled(), [(1, Outcome::Refused(Refusal::TooLarge))]);
+    assert_eq!(hub.settled(), [(1, refused(65_536))]);
     hub.deliver(2, large(40_000));
     assert_eq!(hub.one(conn).body.len(), 40_000);
+    // Ten parts are the most.
+    let (mut hub, conn) = Hub::up(SMALL);
+    hub.deliver(1, large(8_921));
+    assert_eq!(hub.settled(), [(1, refused(8_920))]);
+    hub.deliver(2, large(1_300));
+    assert_eq!(hub.one(conn).body.len(), 1_300);
     // Over UDP the whole request counts.
     let (mut hub, conn) = Hub::up(LB_UDP);
-    hub.deliver(1, large(1_000));
-    assert_eq!(hub.settled(), [(1, Outcome::Refused(Refusal::TooLarge))]);
     hub.deliver(2, large(700));
     assert!(hub.one(conn).header("Via").starts_with("SIP/2.0/UDP hub.example;rport;branch="));
     assert!(hub.sends.iter().all(|(_, bytes)| bytes.len() <= 1_300));

@@ -151,6 +151,21 @@ fn case_49_pending_says_nothing_and_active_says_it_all() {
 }
 
 #[test]
+fn case_61_a_note_alone_says_what_a_person_does() {
+    let (mut hub, conn, subscribe) = granted();
+    let note = OPEN.replace("</tuple>", "<note>On the phone</note></tuple>");
+    hub.receive(conn, notify(&subscribe, 2, "active", &note));
+    assert_eq!(hub.one(conn).status(), 200);
+    let told = hub.told.iter().find_map(|up| match up {
+        Up::Tell { envelope, .. } => Some(envelope.body.clone()),
+        _ => None,
+    });
+    let Some(Body::Presence(presence)) = told else { panic!("{told:?}") };
+    assert_eq!(presence.state(), PresenceState::InCall);
+    assert_eq!(presence.best().and_then(|device| device.note.as_ref()).map(|note| note.as_str()), Some("On the phone"));
+}
+
+#[test]
 fn a_server_whose_people_are_watched_is_asked_whether_it_lives_from_then_on() {
     // The link has been up for a second, and its next OPTIONS is a minute away.
     let (mut hub, conn) = Hub::up(LB);

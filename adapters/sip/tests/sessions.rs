@@ -4,7 +4,9 @@ mod common;
 
 use common::{Hub, LB, Sip, Wire, certificate, hello, proof, text, words};
 use interchange_adapter::{CloseReason, ConnId, Input, Target, Transport, Via};
-use interchange_model::{Body, Down, Envelope, MessageId, Outcome, Receipt, ReceiptKind, Refusal, Text, Typing, TypingState, Up};
+use interchange_model::{
+    Body, Detail, Down, Envelope, MessageId, Outcome, Receipt, ReceiptKind, Refusal, Text, Typing, TypingState, Up,
+};
 
 const OFFERS: &str = r#"{"host":"sip.b.example","sessions":"offer"}"#;
 const BOB: &str = "msrps://phone.b.example:4000/bobsession;tcp";
@@ -572,10 +574,10 @@ fn too_long_for_a_message_and_no_session_is_refused() {
     hub.deliver(1, text(1, "alice@a.example", "bob@b.example", &long));
     let offer = hub.one(sip);
     hub.receive(sip, offer.answer(488, ""));
-    assert_eq!(hub.settled(), [(1, Outcome::Refused(Refusal::TooLarge))]);
+    assert_eq!(hub.settled(), [(1, Outcome::RefusedWith(Refusal::TooLarge, Detail::Most { bytes: 65_536 }))]);
     let (mut hub, _) = Hub::up(LB);
     hub.deliver(1, text(1, "alice@a.example", "bob@b.example", &long));
-    assert_eq!(hub.settled(), [(1, Outcome::Refused(Refusal::TooLarge))]);
+    assert_eq!(hub.settled(), [(1, Outcome::RefusedWith(Refusal::TooLarge, Detail::Most { bytes: 65_536 }))]);
 }
 
 #[test]

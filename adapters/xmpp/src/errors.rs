@@ -1,7 +1,7 @@
 //! Conditions of errors: of streams, which end them, and of stanzas, with the two tables between them and [`Refusal`].
 
 use bytes::BytesMut;
-use interchange_model::Refusal;
+use interchange_model::{Detail, Refusal};
 
 use crate::codec::{Element, Malformed, Namespace, push_text};
 
@@ -116,6 +116,13 @@ impl StanzaError {
     /// RFC 6120 §8.3.3.12
     pub(crate) const POLICY_VIOLATION: Self = Self { condition: "policy-violation", kind: "cancel", text: "" };
 
+    /// More text than the hub takes (`crate::translate::MAX_TEXT`): whoever sent it learns how much that is.
+    pub(crate) const TOO_LARGE: Self = Self {
+        condition: "policy-violation",
+        kind: "modify",
+        text: "The message is too large: at most 65536 bytes of text and 1024 of subject are taken.",
+    };
+
     /// How XMPP says a refusal.
     #[must_use]
     pub(crate) const fn of(refusal: Refusal) -> Self {
@@ -131,7 +138,7 @@ impl StanzaError {
             // `wait` and not the usual `cancel`: another try may succeed.
             Refusal::PeerFault => ("internal-server-error", "wait"),
             Refusal::TimedOut | Refusal::Expired => ("remote-server-timeout", "wait"),
-            Refusal::Overloaded => ("resource-constraint", "wait"),
+            Refusal::Overloaded | Refusal::RateLimited => ("resource-constraint", "wait"),
             Refusal::Malformed => ("bad-request", "modify"),
         };
         Self { condition, kind, text: refusal.sentence() }
@@ -139,6 +146,11 @@ impl StanzaError {
 
     /// Appends the `<error/>` element.
     pub(crate) fn push(self, out: &mut BytesMut) {
+        self.push_with(out, None);
+    }
+
+    /// The same, with what else there is to say.
+    pub(crate) fn push_with(self, out: &mut BytesMut, detail: Option<Detail>) {
         out.extend_from_slice(b"<error type='");
         out.extend_from_slice(self.kind.as_bytes());
         out.extend_from_slice(b"'><");
@@ -147,6 +159,10 @@ impl StanzaError {
         if !self.text.is_empty() {
             out.extend_from_slice(b"<text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas' xml:lang='en'>");
             push_text(out, self.text);
+            if let Some(detail) = detail {
+                push_text(out, " ");
+                push_text(out, &detail.sentence());
+            }
             out.extend_from_slice(b"</text>");
         }
         out.extend_from_slice(b"</error>");
@@ -245,6 +261,7 @@ mod tests {
                 Refusal::NotAllowed | Refusal::NotYours => Refusal::PeerRefused,
                 Refusal::Loop => Refusal::Unsupported,
                 Refusal::Expired => Refusal::TimedOut,
+                Refusal::RateLimited => Refusal::Overloaded,
                 same => same,
             };
             assert_eq!(back, want, "{refusal}");

@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
 use interchange_model::{
-    Body, Envelope, Plain, Receipt, ReceiptKind, Refusal, Relation, SharedFile, Text, TextKind, Typing, TypingState, Wants,
+    Body, DisplayName, Envelope, Plain, Receipt, ReceiptKind, Refusal, Relation, SharedFile, Text, TextKind, Typing, TypingState,
+    Wants,
 };
 use interchange_rich_text::Reading;
 use time::OffsetDateTime;
@@ -113,6 +114,7 @@ pub(crate) fn to_content(message: Element<'_>, language: Option<&str>, preferred
         rich: formatted.and_then(Reading::beyond_plain),
         subject: subject.map(|subject| Plain::new(&subject)),
         language: language.map(Arc::from),
+        display_name: message.child(Namespace::Nick, "nick").and_then(|nick| DisplayName::new(&nick.text())),
         conversation,
         kind,
         written: written(message),
@@ -137,7 +139,7 @@ fn without_words(message: Element<'_>, is_content: bool, conversation: &Option<A
             (Namespace::ChatMarkers, "acknowledged") => return Some(Content::Nothing),
             (Namespace::ChatStates, name) => typing = typing.or(typing_state(name)),
             // What is said of other things in the message, or was read above.
-            (Namespace::Server | Namespace::Delay | Namespace::Hints | Namespace::StanzaId, _) => {}
+            (Namespace::Server | Namespace::Delay | Namespace::Hints | Namespace::StanzaId | Namespace::Nick, _) => {}
             (Namespace::Receipts, _) | (Namespace::ChatMarkers, _) => {}
             _ => other = true,
         }
@@ -256,7 +258,7 @@ pub(crate) fn push_message(out: &mut BytesMut, envelope: &Envelope, how: Outgoin
         Body::Text(text) => push_words(out, text, envelope, how),
         Body::Failure(failure) => {
             out.extend_from_slice(b" type='error'>");
-            StanzaError::of(failure.why).push(out);
+            StanzaError::of(failure.why).push_with(out, failure.detail);
         }
         Body::Receipt(receipt) => push_receipt(out, receipt, envelope),
         Body::Typing(typing) => push_typing(out, typing, envelope),
@@ -327,6 +329,9 @@ fn words_of(text: &Text, has_native: bool) -> std::borrow::Cow<'_, str> {
 
 /// What the sender's platform said, in XMPP's own words.
 fn push_extras(out: &mut BytesMut, text: &Text) {
+    if let Some(name) = &text.display_name {
+        native::push_nick(out, name);
+    }
     if text.wants.delivered {
         out.extend_from_slice(b"<request xmlns='urn:xmpp:receipts'/>");
     }

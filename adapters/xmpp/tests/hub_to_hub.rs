@@ -122,7 +122,7 @@ fn order_survives_a_link_that_goes_away() {
             match outcome {
                 Outcome::Delivered => waiting.retain(|other| *other != number),
                 Outcome::LinkDown => {}
-                Outcome::Refused(why) => panic!("{number} {why}"),
+                Outcome::Refused(why) | Outcome::RefusedWith(why, _) => panic!("{number} {why}"),
             }
         }
         up = net.hubs[0].health("to-a").map_or(up, |health| health.is_up());

@@ -472,13 +472,14 @@ fn case_8_case_76_case_79_requests_are_answered_within_the_call() {
 }
 
 #[test]
-fn a_text_too_large_is_refused_and_the_trace_is_told() {
+fn case_25_a_text_too_large_is_refused_with_the_limit_and_the_trace_is_told() {
     let mut hub = hub("{}");
     let conn = hub.authenticated("a.example", "b.example");
     hub.told();
     hub.receive(conn, &message("alice@a.example", "bob@b.example", &format!("<body>{}</body>", "x".repeat(65_537))));
     assert!(matches!(&hub.told()[..], [Up::Refused { why: Refusal::TooLarge, .. }]));
-    assert!(reply(&mut hub).contains("<policy-violation "));
+    let said = reply(&mut hub);
+    assert!(said.contains("<policy-violation ") && said.contains("65536 bytes"), "{said}");
 }
 
 #[test]
@@ -495,7 +496,7 @@ fn case_69_a_late_error_becomes_a_failure_for_the_first_sender() {
             &format!("<message from='alice@a.example' to='bob@b.example' id='{given}' type='error'><body>echo</body><error type='cancel'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>"),
         );
         let came = hub.submissions();
-        let want = Body::Failure(Failure { of, native_id: native.map(Into::into), why: Refusal::NoSuchUser });
+        let want = Body::Failure(Failure { of, native_id: native.map(Into::into), why: Refusal::NoSuchUser, detail: None });
         assert_eq!(came[0].1.body, want);
         assert_eq!(came[0].1.to.to_string(), "bob@b.example");
     }

@@ -143,7 +143,8 @@ fn the_senders_own_id_is_kept_among_xmpp_links_while_it_is_unique() {
 #[test]
 fn a_failure_is_sent_as_an_error_and_settled_like_a_message() {
     let mut hub = hub("{}");
-    let body = Body::Failure(Failure { of: Some(MessageId(9)), native_id: Some("m9".into()), why: Refusal::NoSuchUser });
+    let body =
+        Body::Failure(Failure { of: Some(MessageId(9)), native_id: Some("m9".into()), why: Refusal::NoSuchUser, detail: None });
     hub.deliver("acme", 1, Envelope { body, to_device: device("w"), ..text("bob@b.example", "alice@a.example", "") });
     let conn = hub.answer_dial("b.example", "a.example");
     let heard = hub.heard(conn);

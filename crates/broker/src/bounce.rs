@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use interchange_bus::Bus;
-use interchange_model::{DeliveryId, Envelope, LinkId, MessageId, QueueId, Refusal};
+use interchange_model::{Body, DeliveryId, Detail, Envelope, LinkId, MessageId, QueueId, Refusal};
 use interchange_registry::Registry;
 use sha2::{Digest, Sha256};
 
@@ -15,6 +15,8 @@ pub(crate) struct Refused {
     pub(crate) delivery: DeliveryId,
     pub(crate) envelope: Arc<Envelope>,
     pub(crate) why: Refusal,
+    /// What else its sender is told.
+    pub(crate) detail: Option<Detail>,
     /// It goes to quarantine, for this reason.
     pub(crate) dead: Option<String>,
 }
@@ -32,10 +34,13 @@ pub(crate) async fn bounce<B: Bus>(
     let now = trace.clock().now();
     let mut batch = Vec::new();
     let mut places = Vec::new();
-    for Refused { envelope, why, .. } in &refused {
+    for Refused { envelope, why, detail, .. } in &refused {
         let _span = tracing::debug_span!("bounce", id = %envelope.id).entered();
         // No bounce of a bounce, and none to a link that is no more.
-        let failure = envelope.failure(failure_id(envelope), *why, now);
+        let mut failure = envelope.failure(failure_id(envelope), *why, now);
+        if let Some(Envelope { body: Body::Failure(failure), .. }) = &mut failure {
+            failure.detail = *detail;
+        }
         let failure = failure.filter(|failure| registry.link(&failure.origin).is_some());
         places.push(failure.is_some().then_some(batch.len()));
         batch.extend(failure.map(|failure| (QueueId::Link(failure.origin.clone()), Arc::new(failure))));

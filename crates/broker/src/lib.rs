@@ -1,7 +1,7 @@
 //! Submit, route, deliver, bounce, trace: the only place that decides where a message goes.
 //!
 //! Adapters say [`Up`], the broker says [`Down`], through bounded channels; between the two lies the bus. One task takes
-//! in what all platforms say (`submit.rs`): it routes submissions against the present registry, drops repeats (`duplicates.rs`), publishes the
+//! in what all platforms say (`submit.rs`): it routes submissions against the present registry, drops repeats (`duplicates.rs`), refuses what is too much (`guards/`), publishes the
 //! rest in batches, and answers when they are durable. What is not stored, presence and typing, it passes on at once or lets be (`watches/`). One task for each link (`deliver/`) reads that link's queue while the link is up and hands
 //! over as many envelopes as may be in flight. What a peer refuses for now is tried again; what it refuses
 //! for good, or is too old, goes back to its sender as a failure
@@ -16,6 +16,7 @@ mod bounce;
 mod clock;
 mod deliver;
 mod duplicates;
+mod guards;
 mod step;
 mod submit;
 mod told;
@@ -32,6 +33,7 @@ use interchange_registry::{Registry, Store, WatchRow};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+pub use guards::{Limits, REPEATED_WITHIN, Rate};
 pub use trace::{Stage, Trace, TraceEvent};
 
 /// How long a stop waits for what is in flight to be settled.
@@ -77,6 +79,8 @@ impl Broker {
     /// Starts the broker, inside a tokio runtime. The first word that each platform hears is [`Down::Links`]; it is repeated, whole, whenever
     /// the registry changes. What waits on the bus for a link is handed over when the link says [`Health::Up`].
     ///
+    /// What a link, or a sender, submits beyond `limits` is refused.
+    ///
     /// `platforms` has one sender for each platform that has an adapter, and `up` hears them all. Links of other platforms get
     /// nothing; what is sent to them waits on the bus.
     pub fn start<B: Bus>(
@@ -86,10 +90,11 @@ impl Broker {
         up: mpsc::Receiver<Up>,
         trace: Trace,
         kept: Kept,
+        limits: Limits,
     ) -> Self {
         let (stop, stopping) = watch::channel(false);
         let (health_sender, health) = watch::channel(BTreeMap::new());
-        let intake = submit::Intake::new(bus, registry, Arc::new(platforms), trace, health_sender, kept);
+        let intake = submit::Intake::new(bus, registry, Arc::new(platforms), trace, health_sender, kept, limits);
         Self { task: tokio::spawn(intake.run(up, stopping)), stop, health }
     }
 

@@ -14,11 +14,12 @@ use tracing::Instrument;
 
 use crate::deliver::{Delivery, Surroundings, WORDS, Word};
 use crate::duplicates::{Duplicates, Fingerprint, Known};
+use crate::guards::Guards;
 use crate::step::step;
 use crate::told;
 use crate::trace::{Stage, Trace};
 use crate::watches::{Action, Decision, Moment, Watches};
-use crate::{Kept, Platforms, STOP_LIMIT};
+use crate::{Kept, Limits, Platforms, STOP_LIMIT};
 
 /// Submissions of one batch.
 const BATCH: usize = 256;
@@ -43,6 +44,7 @@ pub(crate) struct Intake<B: Bus> {
     /// Routed, and not yet on their way to the store.
     waiting: VecDeque<Submission>,
     duplicates: Duplicates<Submission>,
+    guards: Guards,
     store: Store,
     watches: Watches,
 }
@@ -73,6 +75,7 @@ impl<B: Bus> Intake<B> {
         trace: Trace,
         health: watch::Sender<BTreeMap<LinkId, Health>>,
         kept: Kept,
+        limits: Limits,
     ) -> Self {
         let snapshot = registry.borrow_and_update().clone();
         Self {
@@ -87,6 +90,7 @@ impl<B: Bus> Intake<B> {
             answers: HashMap::new(),
             waiting: VecDeque::new(),
             duplicates: Duplicates::new(),
+            guards: Guards::new(limits),
             store: kept.store,
             watches: Watches::new(kept.watches),
         }
@@ -200,6 +204,7 @@ impl<B: Bus> Intake<B> {
                 health.entry(link.clone()).or_insert(Health::Connecting);
             }
         });
+        self.guards.retain(|link| snapshot.link(link).is_some());
         let now = self.moment();
         self.watches.links(now, &snapshot);
         for (platform, down) in self.platforms.iter() {
@@ -293,11 +298,19 @@ impl<B: Bus> Intake<B> {
         }
     }
 
-    /// Puts a submission in line for the store, unless it came before.
+    /// Puts a submission in line for the store, unless it came before, or is too much.
     async fn accept(&mut self, submission: Submission) {
-        let known = submission.fingerprint.and_then(|fingerprint| self.duplicates.look(Instant::now(), fingerprint));
+        let now = Instant::now();
+        let known = submission.fingerprint.and_then(|fingerprint| self.duplicates.look(now, fingerprint));
         match known {
-            None => self.waiting.push_back(submission),
+            None => match self.guards.admit(now, &submission.envelope, self.snapshot.hub()) {
+                Ok(()) => self.waiting.push_back(submission),
+                Err(why) => {
+                    // It was not taken, so it is no repeat when it comes again; nobody waits for it yet.
+                    drop(submission.fingerprint.map(|fingerprint| self.duplicates.conclude(fingerprint, false)));
+                    reply(&self.trace, Stage::Refused(why), Err(why), submission).await;
+                }
+            },
             Some(Known::UnderWay(waiting)) => waiting.push(submission),
             Some(Known::Stored) => reply(&self.trace, Stage::Duplicate, Ok(()), submission).await,
         }

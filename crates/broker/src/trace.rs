@@ -1,14 +1,17 @@
 //! What became of each message: one structured log event for each stage, and the same as values for those who subscribe.
 
 use std::fmt::Write;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use hmac::{Hmac, KeyInit, Mac};
 use interchange_model::{Address, Body, Envelope, Kind, LinkId, MessageId, Refusal};
 use sha2::Sha256;
 use tokio::sync::broadcast;
+use tokio::time::Instant;
 
 use crate::clock::HubClock;
+use crate::guards::probing::Probing;
 
 /// Events that a subscriber may lag behind; a slower one loses the oldest, and is told how many.
 const EVENTS: usize = 4096;
@@ -24,6 +27,7 @@ pub struct Trace {
     hash: Hmac<Sha256>,
     events: broadcast::Sender<TraceEvent>,
     clock: HubClock,
+    probing: Arc<Mutex<Probing>>,
 }
 
 /// What has happened to a message. In one run a message has one `Accepted`, `Duplicate` or `Refused`, and one end: `Delivered`, `Failed` or
@@ -111,7 +115,7 @@ impl Trace {
     #[must_use]
     pub fn new(key: [u8; 32]) -> Self {
         let hash = Hmac::new_from_slice(&key).expect("HMAC takes keys of every length");
-        Self { hash, events: broadcast::Sender::new(EVENTS), clock: HubClock::start() }
+        Self { hash, events: broadcast::Sender::new(EVENTS), clock: HubClock::start(), probing: Arc::default() }
     }
 
     /// The clock of everything that happens to messages in this run.
@@ -139,6 +143,9 @@ impl Trace {
 
     /// Records a stage of an envelope.
     pub(crate) fn record(&self, stage: Stage, envelope: &Envelope, link_out: Option<&LinkId>) {
+        if matches!(envelope.body, Body::Text(_)) {
+            self.note_recipient(&envelope.origin, stage);
+        }
         let logged = tracing::enabled!(target: "trace", tracing::Level::INFO);
         if !logged && self.events.receiver_count() == 0 {
             return;
@@ -163,8 +170,23 @@ impl Trace {
         });
     }
 
+    /// Counts recipients that do not exist, and tells the operator of a link with many.
+    fn note_recipient(&self, link: &LinkId, stage: Stage) {
+        // Whoever panicked with it in hand left counts that are good enough.
+        let mut probing = self.probing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((unknown, texts)) = probing.note(Instant::now(), link, stage) {
+            tracing::warn!(
+                %link,
+                unknown,
+                texts,
+                "many recipients of the link's people do not exist: somebody looks for addresses there, or works from an old list"
+            );
+        }
+    }
+
     /// Records what an adapter turned away by itself.
     pub(crate) fn refused_by_adapter(&self, link: LinkId, from: Address, to: Address, why: Refusal) {
+        self.note_recipient(&link, Stage::Refused(why));
         self.say(TraceEvent {
             at: self.clock.now(),
             stage: Stage::Refused(why),

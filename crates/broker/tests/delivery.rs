@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use common::{Platform, World, envelope, link, links, registry};
 use interchange_bus::BusError;
-use interchange_model::{Body, DeliveryId, Domain, Down, Envelope, Health, LinkId, Outcome, Pace, QueueId, Refusal, Token, Up};
+use interchange_model::{
+    Body, DeliveryId, Detail, Domain, Down, Envelope, Health, LinkId, Outcome, Pace, QueueId, Refusal, Token, Up,
+};
 use interchange_testkit::bus::FakeStorage;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -181,6 +183,22 @@ async fn a_refused_message_comes_back_as_a_failure() {
     world.until_depth("acme", 0).await;
     // Nobody submitted the failure, so nobody is told that it arrived.
     world.left.quiet().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn abuse_33_what_was_said_beside_a_refusal_reaches_the_sender_also_after_more_tries() {
+    let mut world = World::new().await;
+    world.right.up("globex").await;
+    world.left.up("acme").await;
+    world.left.submitted(1, "acme", "globex").await.unwrap();
+    let said = Detail::Parts { arrived: 2, of: 3 };
+    let (_, delivery, _) = world.right.delivery().await;
+    world.right.settle("globex", delivery, Outcome::RefusedWith(Refusal::PeerFault, Detail::Parts { arrived: 1, of: 3 })).await;
+    let (_, delivery, _) = world.right.delivery().await;
+    world.right.settle("globex", delivery, Outcome::RefusedWith(Refusal::NoSuchUser, said)).await;
+    let Down::Deliver { envelope: failure, .. } = world.left.hear().await else { panic!("no failure") };
+    let Body::Failure(body) = &failure.body else { panic!("{failure:?}") };
+    assert_eq!((body.why, body.detail), (Refusal::NoSuchUser, Some(said)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use interchange_broker::{Broker, Kept, Trace};
+use interchange_broker::{Broker, Kept, Limits, Trace};
 use interchange_bus_embedded::EmbeddedBus;
 use interchange_bus_rabbit::{Options, QueueLimits, RabbitBus};
 use interchange_model::{Down, PlatformName, QueueId, Up};
@@ -56,10 +56,11 @@ impl OpenBus {
         up: mpsc::Receiver<Up>,
         trace: Trace,
         kept: Kept,
+        limits: Limits,
     ) -> Broker {
         match self {
-            Self::Embedded(bus) => Broker::start(bus.clone(), registry, platforms, up, trace, kept),
-            Self::RabbitMq(bus) => Broker::start(bus.clone(), registry, platforms, up, trace, kept),
+            Self::Embedded(bus) => Broker::start(bus.clone(), registry, platforms, up, trace, kept, limits),
+            Self::RabbitMq(bus) => Broker::start(bus.clone(), registry, platforms, up, trace, kept, limits),
         }
     }
 

@@ -41,14 +41,14 @@ pub struct Running {
     pub bound: Vec<(&'static str, Bound)>,
 }
 
-/// Reads what the configuration names, without starting anything. Returns warnings about certificates.
+/// Reads what the configuration names, without starting anything. Returns warnings.
 ///
 /// # Errors
 /// When a certificate or key cannot be used, or two links claim one domain.
 pub fn check_files(config: &Config) -> anyhow::Result<Vec<String>> {
     let (_, warnings) = Certificates::new(CertificateFiles::read(config)?, SystemTime::now())?;
     registry(config)?;
-    Ok(warnings)
+    Ok(config.warnings.iter().cloned().chain(warnings).collect())
 }
 
 /// Runs the hub until SIGTERM or SIGINT. At SIGHUP it reads its certificates again, as the file at `path` names them then.
@@ -89,6 +89,7 @@ fn warn(warnings: &[String]) {
 /// When something that it needs is not there.
 pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let (certificates, warnings) = Certificates::new(CertificateFiles::read(config)?, SystemTime::now())?;
+    warn(&config.warnings);
     warn(&warnings);
     let registry = Arc::new(registry(config)?);
     create_data_directory(config)?;
@@ -134,7 +135,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     }
     let (keep_registry, registry) = watch::channel(registry);
     let trace = Trace::new(secret);
-    let broker = bus.start_broker(registry, to_adapters, from_adapters, trace.clone(), kept);
+    let broker = bus.start_broker(registry, to_adapters, from_adapters, trace.clone(), kept, config.limits);
     Ok(Running { drivers, broker, bus, store, _registry: keep_registry, trace, certificates, bound })
 }
 

@@ -7,7 +7,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::millis::optional as optional_millis;
-use crate::{MessageId, Plain, Presence, Refusal, Rich, Watch};
+use crate::{Detail, DisplayName, MessageId, Plain, Presence, Refusal, Rich, Watch};
 
 /// What an envelope says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +42,9 @@ pub struct Text {
     /// BCP 47 tag of the language, where the sender told it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language: Option<Arc<str>>,
+    /// How the sender is called, where the platform told it; it proves nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "DisplayName::read")]
+    pub display_name: Option<DisplayName>,
     /// Opaque name of the conversation, where the platform has one; at most 255 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conversation: Option<Arc<str>>,
@@ -205,6 +208,9 @@ pub struct Failure {
     pub native_id: Option<Arc<str>>,
     /// Why.
     pub why: Refusal,
+    /// What else there is to say of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Detail>,
 }
 
 /// The fieldless twin of [`Body`]: policy, capability, metric label.

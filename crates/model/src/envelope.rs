@@ -76,7 +76,7 @@ impl Envelope {
     pub fn failure(&self, id: MessageId, why: Refusal, now: SystemTime) -> Option<Envelope> {
         match &self.body {
             Body::Text(text) if text.kind != TextKind::Headline => {
-                let failure = Failure { of: Some(self.id), native_id: self.native_id.clone(), why };
+                let failure = Failure { of: Some(self.id), native_id: self.native_id.clone(), why, detail: None };
                 Some(self.answer(id, Body::Failure(failure), now))
             }
             _ => None,

@@ -7,6 +7,7 @@
 
 mod address;
 mod body;
+mod display_name;
 mod domain;
 mod envelope;
 mod id;
@@ -20,12 +21,13 @@ mod words;
 
 pub use address::{Address, AddressError, Device};
 pub use body::{Body, Failure, Kind, Receipt, ReceiptKind, Relation, SharedFile, Text, TextKind, Typing, TypingState, Wants};
+pub use display_name::DisplayName;
 pub use domain::{Domain, DomainError};
 pub use envelope::{Envelope, Native};
 pub use id::{DeliveryId, LinkId, MemberId, MessageId, MessageIdError, PlatformName, Token};
 pub use link::{Health, Link, Pace, QueueId, Settings, SettingsError};
 pub use presence::{DevicePresence, Presence, PresenceState, Watch};
-pub use refusal::Refusal;
+pub use refusal::{Detail, Refusal};
 pub use rich::{Block, BlockKind, Colour, Hyperlink, Rich, RichBuilder, RichError, Span, Style, Words};
 pub use text::Plain;
 pub use words::{Down, Outcome, Up};

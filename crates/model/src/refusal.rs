@@ -35,13 +35,15 @@ pub enum Refusal {
     Loop,
     /// The hub cannot store it now: the sender may try again.
     Overloaded,
+    /// The sender, or the sender's server, has sent too much in too short a time: it may try again.
+    RateLimited,
     /// The sender's own software made something that cannot be understood.
     Malformed,
 }
 
 impl Refusal {
     /// Every refusal, for tables and tests that must be complete.
-    pub const ALL: [Refusal; 14] = [
+    pub const ALL: [Refusal; 15] = [
         Refusal::UnknownDomain,
         Refusal::NotAllowed,
         Refusal::NotYours,
@@ -55,6 +57,7 @@ impl Refusal {
         Refusal::Expired,
         Refusal::Loop,
         Refusal::Overloaded,
+        Refusal::RateLimited,
         Refusal::Malformed,
     ];
 
@@ -82,6 +85,7 @@ impl Refusal {
             Refusal::Expired => "expired",
             Refusal::Loop => "loop",
             Refusal::Overloaded => "overloaded",
+            Refusal::RateLimited => "rate-limited",
             Refusal::Malformed => "malformed",
         }
     }
@@ -103,7 +107,37 @@ impl Refusal {
             Refusal::Expired => "The message could not be delivered in the time allowed.",
             Refusal::Loop => "The message was going round in a circle.",
             Refusal::Overloaded => "The message cannot be taken now; please send it again later.",
+            Refusal::RateLimited => "Too many messages came in too short a time; please send it again later.",
             Refusal::Malformed => "The message could not be understood.",
+        }
+    }
+}
+
+/// What there is to say of a refusal beside its kind: for the person who sent the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Detail {
+    /// The text went out in `of` parts, one after another, and the first `arrived` of them are with the recipient.
+    Parts {
+        /// How many have arrived; less than `of`.
+        arrived: u8,
+        /// How many there are.
+        of: u8,
+    },
+    /// So many bytes of UTF-8 would have been taken.
+    Most {
+        /// How many.
+        bytes: u32,
+    },
+}
+
+impl Detail {
+    /// One sentence, to stand behind [`Refusal::sentence`].
+    #[must_use]
+    pub fn sentence(self) -> String {
+        match self {
+            Detail::Parts { arrived, of } => format!("It was sent in {of} parts, of which {arrived} arrived."),
+            Detail::Most { bytes } => format!("At most {bytes} bytes of text are taken."),
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::{Address, DeliveryId, Domain, Envelope, Health, Link, LinkId, MessageId, Refusal, Token};
+use crate::{Address, DeliveryId, Detail, Domain, Envelope, Health, Link, LinkId, MessageId, Refusal, Token};
 
 /// Adapter to broker.
 #[derive(Debug, Clone, PartialEq)]
@@ -146,4 +146,6 @@ pub enum Outcome {
     LinkDown,
     /// The peer cannot have it: its sender is told why.
     Refused(Refusal),
+    /// The same, and the sender is told this as well.
+    RefusedWith(Refusal, Detail),
 }

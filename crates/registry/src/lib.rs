@@ -4,8 +4,11 @@
 //! rules from beginning to end of what it is doing, without a lock. A change is a new one. Where the data comes from, and
 //! how readers learn of a new snapshot, is not known here.
 //!
+//! Domains that a person takes for one another are found by [`Lookalikes`], for whoever registers them.
+//!
 //! Beside it the [`Store`]: what must outlive a restart of the hub and is no message (watches, and what adapters remember).
 
+mod lookalike;
 mod route;
 mod store;
 
@@ -14,6 +17,7 @@ use std::sync::Arc;
 
 use interchange_model::{Domain, Link, LinkId, MemberId, PlatformName};
 
+pub use lookalike::{Lookalikes, skeleton};
 pub use store::{Change, Store, StoreError, WatchRow, WatchState};
 
 /// Who may write to whom when nothing else is agreed.
@@ -174,6 +178,12 @@ impl Registry {
             partners,
             community: parts.community,
         })
+    }
+
+    /// The hub's own domain.
+    #[must_use]
+    pub fn hub(&self) -> &Domain {
+        &self.hub
     }
 
     /// The link with this id.

@@ -149,6 +149,31 @@ mod tests {
     }
 
     #[test]
+    fn abuse_2_domains_are_compared_by_whole_labels() {
+        let registry = Registry::new(Parts { community: Community::Open, ..parts() }).unwrap();
+        for near in ["cme.example", "xacme.example", "acme.exampl", "acme.examplex", "acme.example.x", "x.acme.example", "acme"] {
+            let from = format!("a@{near}");
+            assert_eq!(asked(&registry, "acme-xmpp", &from, "g@globex.example"), "refused not-yours", "{near}");
+            assert_eq!(asked(&registry, "globex-sip", "g@globex.example", &from), "refused unknown-domain", "{near}");
+        }
+    }
+
+    #[test]
+    fn case_12_both_forms_of_a_domain_are_one_domain_and_one_link() {
+        let links = vec![link("books", "acme", &["xn--bcher-kva.example"]), link("globex-sip", "globex", &["globex.example"])];
+        let registry = Registry::new(Parts { links, ..parts() }).unwrap();
+        for form in
+            ["bücher.example", "xn--bcher-kva.example", "BÜCHER.example.", "XN--BCHER-KVA.example", "bu\u{308}cher.example"]
+        {
+            assert_eq!(asked(&registry, "globex-sip", "g@globex.example", &format!("b@{form}")), "books", "{form}");
+            assert_eq!(asked(&registry, "books", &format!("b@{form}"), "g@globex.example"), "globex-sip", "{form}");
+        }
+        // Provisioned twice, once in each form, it is claimed twice.
+        let twice = vec![link("one", "acme", &["bücher.example"]), link("two", "globex", &["xn--bcher-kva.example"])];
+        assert!(matches!(Registry::new(Parts { links: twice, ..parts() }), Err(RegistryError::DomainTwice { .. })));
+    }
+
+    #[test]
     fn in_an_open_community_nobody_needs_a_partnership() {
         let registry = Registry::new(Parts { community: Community::Open, ..parts() }).unwrap();
         assert_eq!(asked(&registry, "acme-xmpp", "a@acme.example", "i@initech.example"), "initech");

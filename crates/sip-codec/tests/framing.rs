@@ -187,9 +187,8 @@ fn not_sip_at_all() {
     }
 }
 
-// security row 20
 #[test]
-fn odd_line_ends_and_control_characters() {
+fn abuse_20_odd_line_ends_and_control_characters() {
     let text = String::from_utf8(sized("x")).unwrap();
     assert_eq!(request(text.replace("\r\n", "\n").into()).body(), "x");
     for bad in ["X\r\n", "X: a\rb\r\n", "X: a\0b\r\n", ": y\r\n", "X Y: z\r\n", "X\0: z\r\n", " folded start\r\n"] {
@@ -197,6 +196,16 @@ fn odd_line_ends_and_control_characters() {
         assert_eq!(run(&[at_top.as_bytes(), &sized("next")]).0, ["400", "next"], "{bad:?}");
         assert_eq!(rejected(message(bad, b"")).status, 400, "{bad:?}");
     }
+}
+
+#[test]
+fn abuse_20_a_folded_value_is_one_line_and_is_written_as_one() {
+    let folded = request(message("Note: one\r\n  two\r\n\t three\r\nSubject:\r\n lunch\r\n", b"").into());
+    assert_eq!(folded.headers().named("note").next().unwrap().text(), "one two three");
+    assert_eq!(folded.headers().named("subject").next().unwrap().text(), "lunch");
+    let written = folded.encode();
+    assert!(written.windows(21).any(|bytes| bytes == b"Note: one two three\r\n"), "{written:?}");
+    assert!(!written.windows(3).any(|bytes| matches!(bytes, b"\r\n " | b"\r\n\t")), "{written:?}");
 }
 
 #[test]
@@ -227,7 +236,7 @@ fn a_response_or_an_ack_gets_no_answer() {
 }
 
 #[test]
-fn an_answer_never_repeats_a_line_at_fault() {
+fn abuse_20_an_answer_never_repeats_a_line_at_fault() {
     let text = "MESSAGE sip:b.example SIP/2.0\r\nVia: SIP/2.0/UDP pc.a.example;rport;branch=z9hG4bK1\r\nFrom: <sip:a@a\rVia: evil>\r\nTo: <sip:b@b>\r\n\r\n";
     let answer = rejected(text.into()).to_response("t1", Some("192.0.2.7:4000".parse().unwrap())).unwrap();
     assert_eq!(

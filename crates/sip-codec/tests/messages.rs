@@ -128,7 +128,7 @@ fn an_escaped_letter_is_the_letter() {
 }
 
 #[test]
-fn refused_for_one_header() {
+fn abuse_19_refused_for_one_header() {
     let text = String::from_utf8(message("Max-Forwards: 70\r\nContent-Length: 0\r\n", b"")).unwrap();
     for (from, to, reason) in [
         ("To: <sip:bob@b.example>", "To:", "Malformed To"),
@@ -136,6 +136,13 @@ fn refused_for_one_header() {
         ("From: ", "From: <sip:x@y>\r\nf: ", "Repeated From"),
         ("Call-ID: c1", "Call-ID: c 1", "Malformed Call-ID"),
         ("CSeq: 1 ", "CSeq: 2147483648 ", "Malformed CSeq"),
+        ("CSeq: 1 ", "CSeq: 18446744073709551617 ", "Malformed CSeq"),
+        ("CSeq: 1 ", "CSeq: -1 ", "Malformed CSeq"),
+        ("CSeq: 1 ", "CSeq: 1 MESSAGE\r\nCSeq: 1 ", "Repeated CSeq"),
+        ("CSeq: 1 MESSAGE", "CSeq: 1 INVITE", "CSeq does not match the method"),
+        ("Call-ID: c1", "Call-ID: c1\r\ni: c1", "Repeated Call-ID"),
+        ("To: ", "To: <sip:x@y>\r\nt: ", "Repeated To"),
+        ("Max-Forwards: 70", "Max-Forwards: 70\r\nMax-Forwards: 69", "Repeated Max-Forwards"),
         ("Max-Forwards: 70", "Max-Forwards: 256", "Malformed Max-Forwards"),
         ("Max-Forwards: 70", "Content-Type: a/b\r\nc: a/c", "Repeated Content-Type"),
         ("Max-Forwards: 70", "Expires: 0\r\nExpires: 3600", "Repeated Expires"),

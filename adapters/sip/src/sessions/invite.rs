@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use interchange_adapter::{ConnId, Now, Output, Target, Transport};
-use interchange_model::{Address, Envelope, LinkId};
+use interchange_model::{Address, DisplayName, Envelope, LinkId};
 use msrp_stack::sdp::{Description, Local, Media, Setup};
 use msrp_stack::{MsrpUri, Path};
 use rand::RngExt;
@@ -128,6 +128,7 @@ impl Sip {
         let call_id = open.request.call_id().to_owned();
         let mut session = self.new_session(now, link, ours, theirs, call_id, &local, stage, &media.path);
         session.dialog = Some(dialog);
+        session.display_name = open.request.from().display().and_then(DisplayName::new);
         session.media = Some(media);
         self.sessions.add(number, session);
         self.sessions.answered.insert(open.server, number);
@@ -173,6 +174,7 @@ impl Sip {
             link,
             ours,
             theirs,
+            display_name: None,
             call_id,
             dialog: None,
             stage,

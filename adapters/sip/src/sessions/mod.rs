@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use interchange_adapter::{ConnId, Now};
-use interchange_model::{Address, Envelope, MessageId, Outcome, Refusal, Token};
+use interchange_model::{Address, DisplayName, Envelope, MessageId, Outcome, Refusal, Token};
 use msrp_stack::sdp::Media;
 use msrp_stack::{Event, FailureReport};
 use sip_stack::{ClientId, Dialog, ServerId};
@@ -88,6 +88,8 @@ struct Conversation {
     ours: Address,
     /// One of the member's people.
     theirs: Address,
+    /// What they call themselves, from the INVITE.
+    display_name: Option<DisplayName>,
     call_id: String,
     dialog: Option<Dialog>,
     stage: Stage,

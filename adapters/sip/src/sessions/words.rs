@@ -27,9 +27,12 @@ const fn to_status(why: Refusal) -> (u16, &'static str) {
         Refusal::Malformed => (400, "Bad Request"),
         Refusal::Unsupported => (415, "Unsupported Media Type"),
         // It may be sent again: "the downstream transaction did not complete in time".
-        Refusal::Overloaded | Refusal::TimedOut | Refusal::PeerFault | Refusal::Unavailable | Refusal::Expired => {
-            (408, "Not Delivered Now")
-        }
+        Refusal::Overloaded
+        | Refusal::RateLimited
+        | Refusal::TimedOut
+        | Refusal::PeerFault
+        | Refusal::Unavailable
+        | Refusal::Expired => (408, "Not Delivered Now"),
         Refusal::UnknownDomain | Refusal::NoSuchUser => (403, "No Such Recipient"),
         Refusal::NotAllowed | Refusal::NotYours | Refusal::PeerRefused | Refusal::Loop => (403, "Not Allowed"),
     }
@@ -78,6 +81,7 @@ impl Sip {
         };
         let Some(session) = self.sessions.all.get(&number) else { return };
         let (link, ours, conversation) = (session.link, session.ours.clone(), conversation_of(session));
+        let display_name = session.display_name.clone();
         let (body, native_id) = match said {
             Said::Composing(composing) => {
                 self.take_composing(now, link, (theirs, ours), &composing);
@@ -96,6 +100,7 @@ impl Sip {
                     rich: words.rich,
                     subject: words.subject.map(|subject| translate::cut(&subject)).filter(|subject| !subject.is_empty()),
                     conversation: Some(conversation),
+                    display_name,
                     kind: TextKind::Chat,
                     wants,
                     ..Text::default()
@@ -326,7 +331,7 @@ impl Sip {
         let body = if status == 200 {
             Body::Receipt(Receipt { of, native_id, what: ReceiptKind::Delivered })
         } else {
-            Body::Failure(Failure { of, native_id, why: from_status(status) })
+            Body::Failure(Failure { of, native_id, why: from_status(status), detail: None })
         };
         let Some(link) = self.links.get(&session.link).map(|link| link.id.clone()) else { return };
         let id = MessageId::new(now.wall, self.random.random());

@@ -42,6 +42,9 @@ pub(crate) const LB: &str = r#"{"host":"sip.b.example"}"#;
 /// The same over UDP.
 pub(crate) const LB_UDP: &str = r#"{"host":"192.0.2.20","transport":"udp","addresses":["192.0.2.20"]}"#;
 
+/// A server behind which somebody uses datagrams.
+pub(crate) const SMALL: &str = r#"{"host":"sip.b.example","max_message":1300}"#;
+
 pub(crate) fn text(number: u64, from: &str, to: &str, words: &str) -> Envelope {
     Envelope {
         id: MessageId::new(start().wall, u128::from(number) << 4 | 0xabcd),

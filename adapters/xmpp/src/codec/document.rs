@@ -53,6 +53,8 @@ pub enum Namespace {
     Hints,
     /// `urn:xmpp:idle:1` (XEP-0319)
     Idle,
+    /// `http://jabber.org/protocol/nick` (XEP-0172)
+    Nick,
     /// `jabber:x:oob` (XEP-0066)
     OutOfBand,
     /// `http://jabber.org/protocol/xhtml-im` (XEP-0071)
@@ -104,6 +106,7 @@ impl Namespace {
             "urn:xmpp:chat-markers:0" => Namespace::ChatMarkers,
             "urn:xmpp:hints" => Namespace::Hints,
             "urn:xmpp:idle:1" => Namespace::Idle,
+            "http://jabber.org/protocol/nick" => Namespace::Nick,
             "jabber:x:oob" => Namespace::OutOfBand,
             "http://jabber.org/protocol/xhtml-im" => Namespace::XhtmlIm,
             "http://www.w3.org/1999/xhtml" => Namespace::Xhtml,

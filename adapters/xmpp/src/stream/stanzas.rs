@@ -151,6 +151,7 @@ impl Inbound {
         let refuse = match (to_content(stanza.element, self.header.language.as_deref(), preferred), people) {
             (Content::Nothing | Content::Forged, _) => return true,
             (Content::Room, _) => (StanzaError::SERVICE_UNAVAILABLE, Refusal::Unsupported),
+            (Content::Refused(Refusal::TooLarge), _) => (StanzaError::TOO_LARGE, Refusal::TooLarge),
             (Content::Refused(why), _) => (StanzaError::of(why), why),
             (Content::Text(text), (Some(from), Some(to))) => {
                 let native = native_of_message(stanza.element, &stanza.from.domain);
@@ -230,7 +231,7 @@ impl Inbound {
         if of.is_none() && native_id.is_none() {
             return true;
         }
-        let envelope = self.envelope(now, core, stanza, (from, to), Body::Failure(Failure { of, native_id, why }));
+        let envelope = self.envelope(now, core, stanza, (from, to), Body::Failure(Failure { of, native_id, why, detail: None }));
         core.submit(sink, self.conn, place, envelope);
         false
     }

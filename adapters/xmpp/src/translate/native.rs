@@ -10,11 +10,11 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use interchange_model::{Domain, Envelope, Native};
+use interchange_model::{DisplayName, Domain, Envelope, Native};
 
 use crate::PLATFORM;
 use crate::address::Jid;
-use crate::codec::{Codec, Document, Element, Frame, Namespace};
+use crate::codec::{Codec, Document, Element, Frame, Namespace, push_text};
 
 /// The namespace of stanzas.
 const CONTENT: &str = "jabber:server";
@@ -32,7 +32,7 @@ pub(crate) fn of_presence(presence: Element<'_>, sender: &Domain) -> Option<Nati
 fn of(stanza: Element<'_>, sender: &Domain) -> Option<Native> {
     let mut out = BytesMut::new();
     for child in stanza.children().filter(|child| passes(*child, sender)) {
-        child.write(&mut out, CONTENT);
+        write(&mut out, child);
         if out.len() > Native::LONGEST {
             return None;
         }
@@ -85,8 +85,27 @@ pub(super) fn push(out: &mut BytesMut, native: &Native) {
     // Whose stanza ids these are was looked at when they came in; nobody is left to ask here.
     let children = document.root().into_iter().flat_map(|message| message.children().collect::<Vec<_>>());
     for child in children.filter(|child| child.namespace() == Namespace::StanzaId || passes(*child, &nobody())) {
-        child.write(out, CONTENT);
+        write(out, child);
     }
+}
+
+/// Appends a child as it is, but for names of people: those are cleaned like any other (abuse case 32).
+fn write(out: &mut BytesMut, child: Element<'_>) {
+    if child.namespace() != Namespace::Nick {
+        return child.write(out, CONTENT);
+    }
+    if child.name() == "nick"
+        && let Some(name) = DisplayName::new(&child.text())
+    {
+        push_nick(out, &name);
+    }
+}
+
+/// XEP-0172 §2.
+pub(super) fn push_nick(out: &mut BytesMut, name: &DisplayName) {
+    out.extend_from_slice(b"<nick xmlns='http://jabber.org/protocol/nick'>");
+    push_text(out, name.as_str());
+    out.extend_from_slice(b"</nick>");
 }
 
 fn nobody() -> Domain {

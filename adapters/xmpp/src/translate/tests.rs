@@ -108,7 +108,12 @@ fn a_message_that_lay_long_says_so() {
 
 #[test]
 fn a_failure_is_an_error_with_the_id_of_what_failed_and_nothing_of_its_text() {
-    let failure = interchange_model::Failure { of: Some(MessageId(3)), native_id: Some("m9".into()), why: Refusal::NoSuchUser };
+    let failure = interchange_model::Failure {
+        of: Some(MessageId(3)),
+        native_id: Some("m9".into()),
+        why: Refusal::NoSuchUser,
+        detail: None,
+    };
     assert_eq!(
         written_as(&envelope(Body::Failure(failure)), Outgoing { id: Some("m9"), ..NOW }),
         r"<message from='o\27malley@b.example' to='alice@a.example' id='m9' type='error'><error type='cancel'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/><text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas' xml:lang='en'>The recipient&apos;s server knows no such user.</text></error></message>"

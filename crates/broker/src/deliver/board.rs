@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use interchange_bus::MOST_LEASED;
-use interchange_model::{DeliveryId, Envelope, MessageId, Outcome, Pace, Refusal};
+use interchange_model::{DeliveryId, Detail, Envelope, MessageId, Outcome, Pace, Refusal};
 use rand::RngExt;
 use tokio::time::Instant;
 
@@ -101,6 +101,8 @@ pub(super) struct Board {
     pub(super) refused: Vec<Refused>,
     /// Given up when the queue was closed, so that they come again: why, and why in quarantine.
     doomed: HashMap<MessageId, (Refusal, Option<String>)>,
+    /// What was said beside the last refusal of one that is tried again, or given up and not told yet.
+    details: HashMap<MessageId, Detail>,
 }
 
 impl Board {
@@ -119,6 +121,7 @@ impl Board {
             suspects: Suspects::default(),
             refused: Vec::new(),
             doomed: HashMap::new(),
+            details: HashMap::new(),
         }
     }
 
@@ -238,6 +241,7 @@ impl Board {
         self.alone = false;
         let envelope = held.leased.envelope.clone();
         self.suspects.cleared(envelope.id);
+        let outcome = self.note_detail(envelope.id, outcome);
         self.window = (self.window + 1).min(self.in_flight_most);
         let (key, mut again) = (held.conversation, None);
         if let Some(conversation) = self.conversations.get_mut(&key) {
@@ -252,11 +256,33 @@ impl Board {
                     again = Some(why);
                 }
                 Outcome::Refused(why) => self.refused.push(refused(held.leased, why)),
-                Outcome::LinkDown => {}
+                Outcome::LinkDown | Outcome::RefusedWith(..) => {}
             }
             self.conclude(now, key);
         }
         Some((envelope, again))
+    }
+
+    /// Keeps what was said beside a refusal until the sender is told, also when that is of another reason in the end: that it is too old.
+    fn note_detail(&mut self, id: MessageId, outcome: Outcome) -> Outcome {
+        let Outcome::RefusedWith(why, detail) = outcome else {
+            self.details.remove(&id);
+            return outcome;
+        };
+        if self.details.len() > DOOMED {
+            self.details.clear();
+        }
+        self.details.insert(id, detail);
+        Outcome::Refused(why)
+    }
+
+    /// What was given up since the last time.
+    pub(super) fn take_refused(&mut self) -> Vec<Refused> {
+        let mut refused = std::mem::take(&mut self.refused);
+        for refused in &mut refused {
+            refused.detail = self.details.remove(&refused.envelope.id).or(refused.detail);
+        }
+        refused
     }
 
     /// Decides how a conversation goes on, when nothing of it is in flight.
@@ -371,7 +397,7 @@ impl Board {
 const DOOMED: usize = 2 * MOST_LEASED;
 
 fn refused(leased: Leased, why: Refusal) -> Refused {
-    Refused { delivery: leased.delivery, envelope: leased.envelope, why, dead: None }
+    Refused { delivery: leased.delivery, envelope: leased.envelope, why, detail: None, dead: None }
 }
 
 /// The pause after so many refusals in a row.

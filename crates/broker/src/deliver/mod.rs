@@ -384,7 +384,7 @@ impl<B: Bus> Delivery<B> {
     /// Tells the senders of what was given up, then settles it. What the bus does not take is tried again.
     async fn bounce(&mut self) {
         let registry = self.around.registry.borrow().clone();
-        let refused = std::mem::take(&mut self.board.refused);
+        let refused = self.board.take_refused();
         let (told, untold) = bounce(refused, &self.link, &*self.around.bus, &registry, &self.around.trace).await;
         for refused in told {
             let verdict = match refused.dead {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use interchange_broker::{Broker, Kept, Trace};
+use interchange_broker::{Broker, Kept, Limits, Trace};
 use interchange_bus::Bus;
 use interchange_model::{
     Address, Body, DeliveryId, Domain, Down, Envelope, Health, Link, LinkId, MessageId, Outcome, Pace, PlatformName, QueueId,
@@ -61,6 +61,12 @@ impl World {
 
     /// A community on storage that may hold something, with channels of this capacity.
     pub async fn on(storage: FakeStorage, links: Vec<Link>, capacity: usize) -> Self {
+        // The same words again and again are what most tests send.
+        Self::limited(storage, links, capacity, Limits::none()).await
+    }
+
+    /// The same, with limits.
+    pub async fn limited(storage: FakeStorage, links: Vec<Link>, capacity: usize, limits: Limits) -> Self {
         let bus = Arc::new(FakeBus::on(storage));
         let (registry, snapshots) = watch::channel(registry(links));
         let (up, inbox) = mpsc::channel(capacity);
@@ -68,7 +74,7 @@ impl World {
         let (right, right_down) = mpsc::channel(capacity);
         let platforms = [(PlatformName::from_static("left"), left), (PlatformName::from_static("right"), right)].into();
         let trace = Trace::new([7; 32]);
-        let broker = Broker::start(bus.clone(), snapshots, platforms, inbox, trace.clone(), Kept::volatile());
+        let broker = Broker::start(bus.clone(), snapshots, platforms, inbox, trace.clone(), Kept::volatile(), limits);
         let mut world = Self {
             bus,
             broker: Some(broker),

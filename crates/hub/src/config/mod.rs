@@ -3,7 +3,9 @@
 //! Reading never starts anything. Every fault is found in one pass where that is possible, and each points at its
 //! line and says how to mend it. Unknown keys are faults: a setting that is silently ignored is worse than none.
 
+mod limits;
 mod locate;
+mod lookalike;
 mod report;
 mod schema;
 
@@ -13,6 +15,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use interchange_adapter::{Platform, Transport};
+use interchange_broker::Limits;
 use interchange_driver::Network;
 use interchange_model::{Domain, Link, LinkId, MemberId, Pace, Settings};
 use toml::Spanned;
@@ -74,6 +77,8 @@ pub struct Config {
     pub name_servers: Vec<SocketAddr>,
     /// Networks that are not public and that the hub may dial all the same.
     pub allow_targets: Vec<Network>,
+    /// How many texts are taken.
+    pub limits: Limits,
     /// Certificate and key files that the hub shows, in order; the first is the default.
     pub identities: Vec<IdentityFiles>,
     /// Files of certificate authorities that peers may lead to.
@@ -92,6 +97,8 @@ pub struct Config {
     pub links: Vec<Link>,
     /// Pairs of members that have agreed to exchange messages.
     pub partnerships: Vec<(MemberId, MemberId)>,
+    /// What is allowed and should be known.
+    pub warnings: Vec<String>,
 }
 
 /// A certificate chain and its key.
@@ -151,13 +158,14 @@ impl Config {
         let file: File = toml::from_str(text).map_err(|error| Faults::of_toml(name, text, &error))?;
         // The text was just parsed, so this cannot fail; it gives the place of keys inside free-form settings.
         let document = Document::parse(text);
-        Check { base, platforms, document, faults: Vec::new() }.run(file).map_err(|faults| Faults::new(name, text, faults))
+        Check { base, text, platforms, document, faults: Vec::new() }.run(file).map_err(|faults| Faults::new(name, text, faults))
     }
 }
 
 /// One pass over a file that is well formed, gathering every fault in it.
 struct Check<'a> {
     base: &'a Path,
+    text: &'a str,
     platforms: &'a [Platform],
     document: Option<Document<'a>>,
     faults: Vec<Fault>,
@@ -171,6 +179,7 @@ impl Check<'_> {
         let members = self.members(&file);
         let links = self.links(&file, hub_domain.as_ref(), &members);
         let partnerships = self.partnerships(&file, &members);
+        let warnings = self.lookalikes(&file);
         let identities = file
             .tls
             .identity
@@ -187,6 +196,7 @@ impl Check<'_> {
         let allow_targets = file.network.allow_targets.iter().filter_map(|text| self.network(text)).collect();
         let data_directory = self.base.join(&file.hub.data_directory);
         let bus = self.bus(&file);
+        let limits = self.limits(&file.limits);
         let (Some(domain), true) = (hub_domain, self.faults.is_empty()) else {
             return Err(self.faults);
         };
@@ -198,6 +208,7 @@ impl Check<'_> {
             log: file.hub.log,
             name_servers,
             allow_targets,
+            limits,
             identities,
             authorities,
             revocation_lists,
@@ -207,6 +218,7 @@ impl Check<'_> {
             members,
             links,
             partnerships,
+            warnings,
         })
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use interchange_adapter::Transport;
+use interchange_broker::Limits;
 use interchange_model::Pace;
 use serde::Deserialize;
 use toml::Spanned;
@@ -19,6 +20,8 @@ pub(super) struct File {
     pub(super) dns: DnsEntry,
     #[serde(default)]
     pub(super) network: NetworkEntry,
+    #[serde(default)]
+    pub(super) limits: LimitsEntry,
     #[serde(default)]
     pub(super) rabbitmq: RabbitEntry,
     #[serde(default)]
@@ -121,6 +124,31 @@ pub(super) struct NetworkEntry {
     pub(super) allow_targets: Vec<Spanned<String>>,
 }
 
+/// `[limits]`: how many texts are taken.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct LimitsEntry {
+    /// Texts a second of one link; 0: without limit.
+    pub(super) link_rate: Spanned<u32>,
+    /// Texts of one link at once.
+    pub(super) link_burst: Spanned<u32>,
+    /// Texts a second of one sender; 0: without limit.
+    pub(super) sender_rate: Spanned<u32>,
+    /// Texts of one sender at once.
+    pub(super) sender_burst: Spanned<u32>,
+    /// The same words from one person to another within ten seconds; 0: without limit.
+    pub(super) repeats: Spanned<u32>,
+}
+
+impl Default for LimitsEntry {
+    fn default() -> Self {
+        let Limits { link, sender, repeats } = Limits::default();
+        let [link_rate, link_burst, sender_rate, sender_burst, repeats] =
+            [link.per_second, link.burst, sender.per_second, sender.burst, repeats].map(|value| Spanned::new(0..0, value));
+        Self { link_rate, link_burst, sender_rate, sender_burst, repeats }
+    }
+}
+
 /// `[[listener]]`
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -155,6 +183,9 @@ impl From<TransportEntry> for Transport {
 pub(super) struct MemberEntry {
     pub(super) id: Spanned<String>,
     pub(super) name: Option<String>,
+    /// Its domains may look like those of members before it.
+    #[serde(default)]
+    pub(super) allow_lookalike: bool,
 }
 
 /// `[[link]]`

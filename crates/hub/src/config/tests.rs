@@ -46,6 +46,9 @@ fn a_whole_file_is_read() {
     assert_eq!(config.links[0].id.as_str(), ECHO_LINK);
     assert_eq!(config.links[1].domains[1].as_str(), "chat.acme.example");
     assert_eq!(config.partnerships, [("acme".into(), "globex".into())]);
+    assert_eq!(config.limits, Limits::default());
+    let open = read(&format!("{WHOLE}\n[limits]\nlink_rate = 0\nsender_rate = 0\nrepeats = 0\n")).unwrap().limits;
+    assert_eq!((open.link.per_second, open.sender.per_second, open.repeats), (0, 0, 0));
 }
 
 /// What is found, what it is replaced by, line and column of the fault, what its message contains, what its help contains.
@@ -88,6 +91,21 @@ fn every_fault_points_at_its_line_and_says_how_to_mend_it() {
         ("[[partnership]]", "[[partnerships]]", (24, 3), "unknown field `partnerships`", "did you mean `partnership`"),
         ("[hub]", "[hub", (2, 5), "", ""),
         (
+            "[[partnership]]",
+            "[limits]\nsender_burst = 0\n[[partnership]]",
+            (25, 16),
+            "`sender_burst` is from 1",
+            "sender_rate = 0",
+        ),
+        (
+            "[[partnership]]",
+            "[limits]\nlink_rate = 2000000\n[[partnership]]",
+            (25, 13),
+            "`link_rate` is at most",
+            "without limit",
+        ),
+        ("[[partnership]]", "[limits]\nrepeats = 101\n[[partnership]]", (25, 11), "`repeats` is at most 100", "default is 5"),
+        (
             "[[member]]\nid = \"acme\"",
             "[tls]\nauthorities = [\"none.pem\"]\n[[member]]\nid = \"acme\"",
             (12, 16),
@@ -106,6 +124,41 @@ fn every_fault_points_at_its_line_and_says_how_to_mend_it() {
         let shown = faults.to_string();
         assert!(shown.contains(&format!("hub.toml:{}:{}: ", place.0, place.1)), "{shown}");
     }
+}
+
+#[test]
+fn abuse_4_a_domain_that_looks_like_another_members_needs_a_word() {
+    // A Cyrillic letter, in either form, and one member's own domains that are alike.
+    for alike in ["аcme.example", "xn--cme-5cd.example", "acrne.example"] {
+        let link =
+            "[[link]]\nid = \"globex-sip\"\nmember = \"globex\"\nplatform = \"sip\"\ndomains = [\"globex.example\", \"ALIKE\"]\n";
+        let text = WHOLE.replace("[[partnership]]", &format!("{}\n[[partnership]]", link.replace("ALIKE", alike)));
+        let faults = read(&text).unwrap_err();
+        assert_eq!(faults.all.len(), 1, "{faults:?}");
+        let fault = &faults.all[0];
+        assert_eq!(faults.place(fault), (28, 30));
+        for part in ["member `globex`", "`acme.example` of member `acme` in line 22"] {
+            assert!(fault.message.contains(part), "{fault:?}");
+        }
+        assert!(fault.help.as_deref().unwrap().contains("allow_lookalike = true at the [[member]] `globex`"), "{fault:?}");
+        let allowed = text.replace("id = \"globex\"\n", "id = \"globex\"\nallow_lookalike = true\n");
+        let config = read(&allowed).unwrap();
+        assert!(
+            matches!(&config.warnings[..], [one] if one.starts_with("line 29: ") && one.contains("in line 23")),
+            "{:?}",
+            config.warnings
+        );
+        // At the other member it says nothing about this one.
+        assert!(read(&text.replace("id = \"acme\"\n", "id = \"acme\"\nallow_lookalike = true\n")).is_err());
+    }
+    let own = WHOLE.replace("\"acme.example\",", "\"acme.example\", \"acrne.example\",");
+    assert!(read(&own).unwrap().warnings.is_empty());
+    // Nor may anybody look like the hub itself.
+    assert!(
+        read(&WHOLE.replace("\"acme.example\"", "\"hսb.example\"")).unwrap_err().all[0]
+            .message
+            .contains("member `hub` in line 3")
+    );
 }
 
 #[test]

@@ -199,6 +199,8 @@ fn configure(directory: &Path, authority: &Authority, firms: &[FirmServer]) -> a
         "# The hub of the demonstration. Written anew at every start.\n\
          [hub]\ndomain = \"{HUB_DOMAIN}\"\ndata_directory = \"data\"\ncommunity = \"open\"\n\n\
          [network]\nallow_targets = [\"127.0.0.0/8\"]\n\n\
+         # Few people have many conversations here.\n\
+         [limits]\nlink_rate = 0\nsender_rate = 0\nrepeats = 0\n\n\
          [tls]\nauthorities = [\"{}\"]\nsystem_authorities = false\n\n\
          [[tls.identity]]\ncertificate = \"{}\"\nkey = \"{}\"\n",
         authority.certificate.display(),

@@ -108,7 +108,7 @@ impl World {
                 self.arrived.push(number);
             }
             Outcome::LinkDown => self.close(),
-            Outcome::Refused(_) => {}
+            Outcome::Refused(_) | Outcome::RefusedWith(..) => {}
         }
     }
 
