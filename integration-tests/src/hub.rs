@@ -63,7 +63,11 @@ pub struct HubFiles {
     settings: String,
     rabbitmq: Option<RabbitMq>,
     bus: Option<String>,
+    limits: &'static str,
 }
+
+/// Tests send as fast as they can, and often the same.
+const NO_LIMITS: &str = "[limits]\nlink_rate = 0\nsender_rate = 0\nrepeats = 0\n\n";
 
 /// Set to `rabbitmq`, every hub of the tests runs on a RabbitMQ of its own instead of its embedded bus.
 const BUS_VARIABLE: &str = "INTERCHANGE_TEST_BUS";
@@ -81,10 +85,11 @@ impl HubFiles {
             settings: String::new(),
             rabbitmq: std::env::var(BUS_VARIABLE).is_ok_and(|bus| bus == "rabbitmq").then(RabbitMq::start),
             bus: None,
+            limits: NO_LIMITS,
         }
     }
 
-    /// Writes the configuration of an open community without limits, since tests send as fast as they can, with these links. The hub shows each domain a certificate for it.
+    /// Writes the configuration of an open community without limits on how much may be sent, with these links. The hub shows each domain a certificate for it.
     pub fn configure(&mut self, authority: &Authority, links: &[LinkSettings]) {
         for link in links {
             self.identities.push(authority.issue(&Leaf::xmpp(&link.domain)));
@@ -103,8 +108,9 @@ impl HubFiles {
         let mut file = format!(
             "[hub]\ndomain = \"{HUB_DOMAIN}\"\ndata_directory = \"data\"\nbus = \"{bus}\"\ncommunity = \"open\"\nlog = \"json\"\n\n\
              [network]\nallow_targets = [\"127.0.0.0/8\"]\n\n\
-             [limits]\nlink_rate = 0\nsender_rate = 0\nrepeats = 0\n\n\
+             {}\
              [tls]\nauthorities = [\"{}\"]\nsystem_authorities = false\n",
+            self.limits,
             authority.display()
         );
         for (number, identity) in self.identities.iter().enumerate() {
@@ -135,6 +141,11 @@ impl HubFiles {
         .expect("a string takes all");
         file.push_str(&self.settings);
         self.directory.write("hub.toml", &file);
+    }
+
+    /// From now on it has the limits of a hub whose configuration says nothing of them. To be called before it is configured.
+    pub fn keep_limits(&mut self) {
+        self.limits = "";
     }
 
     /// The RabbitMQ it runs on, if it does.

@@ -39,12 +39,19 @@ impl Attempts {
         attempt.doubtful = false;
     }
 
-    /// The first part of what is left has arrived; `kept`: with somebody on the way.
-    pub(crate) fn part_arrived(&mut self, message: MessageId, kept: bool) {
+    /// So many parts have arrived; `kept`: the last of them with somebody on the way.
+    pub(crate) fn part_arrived(&mut self, message: MessageId, arrived: usize, kept: bool) {
         let attempt = self.entry(message);
-        attempt.arrived = attempt.arrived.saturating_add(1);
+        attempt.arrived = attempt.arrived.max(u32::try_from(arrived).unwrap_or(u32::MAX));
         attempt.kept |= kept;
-        attempt.doubtful = false;
+        // Each part is a message of its own.
+        (attempt.refused, attempt.doubtful) = (0, false);
+    }
+
+    /// What an earlier run of the hub has remembered of a text in parts.
+    pub(crate) fn restore(&mut self, message: MessageId, arrived: u32, kept: bool) {
+        let attempt = self.entry(message);
+        (attempt.arrived, attempt.kept) = (arrived, kept);
     }
 
     /// How many parts have arrived, and whether all of them with the recipient.
@@ -66,12 +73,10 @@ impl Attempts {
     }
 
     /// The CSeq number of the next attempt. RFC 3261 §8.1.3.5: what was refused is tried again under the next one. What was not answered
-    /// keeps its number, so that a peer that has it knows it again. Each part of a text has the number after that of the one before.
+    /// keeps its number, so that a peer that has it knows it again.
     pub(crate) fn sequence(&self, message: MessageId) -> u32 {
-        // Below 2³¹ (RFC 3261 §8.1.1.5), with room for the parts to come.
-        self.known
-            .get(&message)
-            .map_or(1, |attempt| 1 + attempt.refused.saturating_add(attempt.arrived).min(i32::MAX as u32 - 100))
+        // Below 2³¹ (RFC 3261 §8.1.1.5).
+        self.known.get(&message).map_or(1, |attempt| 1 + attempt.refused.min(i32::MAX as u32 - 1))
     }
 
     fn entry(&mut self, message: MessageId) -> &mut Attempt {

@@ -201,7 +201,10 @@ impl Sip {
             // SIP answers come back on the connection, or to the port, that the request went out on: to the hub that sent it.
             Down::Relayed { .. } => {}
             Down::Told { link, envelope } => self.told(now, &link, &envelope),
-            Down::Remembered { link, entries } => self.remembered(now, &link, &entries),
+            Down::Remembered { link, entries } => {
+                let entries = self.remembered_parts(now, &link, entries);
+                self.remembered(now, &link, &entries);
+            }
         }
     }
 

@@ -64,10 +64,11 @@ impl Sip {
             Ok((requests, is_notice)) => {
                 let Some(link) = self.links.get_mut(&number) else { return };
                 // Parts that arrived before the link went down, or before a refusal, are not sent again. The last is always left.
-                let (of, first) = (requests.len(), link.attempts.sequence(envelope.id));
+                let of = requests.len();
                 let arrived = link.attempts.arrived(envelope.id).0.min(of - 1);
+                let cseqs = std::iter::once(link.attempts.sequence(envelope.id)).chain(std::iter::repeat(1));
                 let left = requests.into_iter().skip(arrived);
-                let requests = (first..).zip(left).map(|(cseq, request)| Box::new(request.cseq(cseq))).collect();
+                let requests = left.zip(cseqs).map(|(request, cseq)| Box::new(request.cseq(cseq))).collect();
                 let receipt = receipt_of(link, envelope);
                 let words = matches!(envelope.body, Body::Text(_)).then(|| envelope.clone());
                 let otherwise = Outcome::Delivered;
@@ -137,13 +138,18 @@ impl Sip {
             let manner = translate::Manner { max_text: most, imdn: link.settings.imdn, html: false };
             let sample = translate::to_request(envelope, &sample, &self.hub, manner).map_err(Outcome::Refused)?;
             let around = sample.map(|sample| self.size_over_udp(&sample)).transpose().map_err(Outcome::Refused)?.unwrap_or(0);
-            // The one letter is in it, and the length has up to three digits more.
-            size = size.min(most.saturating_sub(around + 2));
+            // The one letter is in it; the length has up to two digits more, and the Call-ID the number of the part.
+            size = size.min(most.saturating_sub(around + 4));
             whole = 0;
         }
         let parts = parts::of(text, &words, size).ok_or_else(|| parts::too_large(size, whole))?;
-        let build = |part: Text| self.build_whole(number, &parts::envelope_of(envelope, part.clone()), &part, false);
-        parts.into_iter().filter_map(|part| build(part).map_err(Outcome::Refused).transpose()).collect()
+        let build = |(index, part): (usize, Text)| {
+            let request = self.build_whole(number, &parts::envelope_of(envelope, part.clone()), &part, false)?;
+            // Each is a message of its own, or a server might take one for a repeat of another.
+            let call = format!("{}.{}@{}", envelope.id, index + 1, self.hub.sent_by.host);
+            request.map(|request| request.call_id(&call)).transpose().map_err(|_| Refusal::Unsupported)
+        };
+        parts.into_iter().enumerate().filter_map(|part| build(part).map_err(Outcome::Refused).transpose()).collect()
     }
 
     /// Bytes of a request with the longest branch (RFC 3428 §8: over UDP the whole request counts).
@@ -283,14 +289,20 @@ impl Sip {
             && let Some(delivery) = link.outbox.get_mut(place)
         {
             delivery.parts.0 += 1;
-            link.attempts.part_arrived(message, code != 200);
+            link.attempts.part_arrived(message, delivery.parts.0, code != 200);
             link.outbox.again(place);
+            self.remember_parts(number, message);
             return self.send_waiting(now, number);
         }
+        let in_parts = link.attempts.arrived(message).0 > 0;
         match outcome {
             Outcome::Refused(why) if why.is_temporary() => link.attempts.refused(message),
             _ => link.attempts.forget(message),
         }
+        if in_parts {
+            self.remember_parts(number, message);
+        }
+        let Some(link) = self.links.get(&number) else { return };
         if matches!(code, 401 | 407)
             && let Some(session) = link.session()
         {

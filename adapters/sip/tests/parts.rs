@@ -3,8 +3,8 @@
 mod common;
 
 use common::{Hub, LB_UDP, SMALL, hello, text};
-use interchange_adapter::ConnId;
-use interchange_model::{Body, Detail, Envelope, Outcome, Plain, Refusal, Text, Up, Wants};
+use interchange_adapter::{ConnId, Input};
+use interchange_model::{Body, Detail, Down, Envelope, Outcome, Plain, Refusal, Text, Up, Wants};
 
 /// Three parts of words.
 fn long(number: u64) -> Envelope {
@@ -48,8 +48,9 @@ fn case_25_numbered_parts_go_one_after_another() {
     let second = hub.one(conn);
     assert!(second.body.starts_with("word ") && second.body.ends_with(" (2/3)"));
     assert_eq!((first.header("Subject"), second.find("Subject")), ("lunch", None));
-    assert_eq!((first.header("CSeq"), second.header("CSeq")), ("1 MESSAGE", "2 MESSAGE"));
-    for name in ["Call-ID", "From", "To", "Date"] {
+    // A message of its own, which no server takes for a repeat of the first.
+    assert_ne!(first.header("Call-ID"), second.header("Call-ID"));
+    for name in ["CSeq", "From", "To", "Date"] {
         assert_eq!(first.header(name), second.header(name));
     }
     hub.receive(conn, second.answer(200, ""));
@@ -115,7 +116,7 @@ fn abuse_33_parts_that_arrived_are_not_sent_again() {
     hub.deliver(1, long(1));
     let second = hub.one(conn);
     assert!(second.body.ends_with(" (2/3)"));
-    assert_eq!(second.header("CSeq"), "3 MESSAGE", "never the number of another part, nor of the one that was refused");
+    assert_eq!(second.header("CSeq"), "2 MESSAGE", "the one after that of the refused one");
     // The connection breaks before the answer: the peer may have it, and knows it again.
     hub.lose(conn);
     assert_eq!(hub.settled(), [(1, Outcome::LinkDown)]);
@@ -123,10 +124,52 @@ fn abuse_33_parts_that_arrived_are_not_sent_again() {
     let conn = hub.bring_up("sip.b.example");
     hub.deliver(1, long(1));
     let repeat = hub.one(conn);
-    assert_eq!((repeat.header("CSeq"), &repeat.body), ("3 MESSAGE", &second.body));
+    assert_eq!((repeat.header("CSeq"), &repeat.body), ("2 MESSAGE", &second.body));
+    assert_eq!(repeat.header("Call-ID"), second.header("Call-ID"));
     hub.receive(conn, repeat.answer(482, ""));
     assert!(answer(&mut hub, conn, 200).ends_with(" (3/3)"));
     assert_eq!(hub.settled(), [(1, Outcome::Delivered)]);
+}
+
+/// What was said to be remembered, as the store has it then.
+fn kept(hub: &mut Hub) -> Vec<(std::sync::Arc<str>, Vec<u8>)> {
+    let mut kept = std::collections::BTreeMap::new();
+    for up in hub.told.drain(..) {
+        if let Up::Remember { key, value, .. } = up {
+            match value {
+                Some(value) => drop(kept.insert(key, value)),
+                None => drop(kept.remove(&key)),
+            }
+        }
+    }
+    kept.into_iter().collect()
+}
+
+#[test]
+fn abuse_33_after_a_restart_the_parts_that_are_left_are_sent() {
+    let (mut hub, conn) = Hub::up(SMALL);
+    hub.deliver(1, long(1));
+    answer(&mut hub, conn, 202);
+    answer(&mut hub, conn, 200);
+    let entries = kept(&mut hub);
+    assert_eq!(entries.len(), 1);
+    // Killed here, with the third part out.
+    let third = hub.one(conn);
+    let (mut hub, conn) = Hub::up(SMALL);
+    hub.input(Input::Broker(Down::Remembered { link: "lb".into(), entries: entries.clone() }));
+    let wanting = with(long(1), |text| text.wants = Wants { delivered: true, displayed: false });
+    hub.deliver(1, wanting);
+    let again = hub.one(conn);
+    assert_eq!((&again.body, again.header("Call-ID")), (&third.body, third.header("Call-ID")));
+    hub.receive(conn, again.answer(200, ""));
+    assert_eq!(hub.settled(), [(1, Outcome::Delivered)]);
+    assert!(hub.submitted().is_empty(), "the first was only kept by somebody, so it is no receipt");
+    assert!(hub.told.iter().any(|up| matches!(up, Up::Remember { value: None, .. })), "it is forgotten");
+    // What is a month old never comes again.
+    let (mut hub, _) = Hub::up(SMALL);
+    hub.now = hub.now.after(std::time::Duration::from_secs(32 * 86_400));
+    hub.input(Input::Broker(Down::Remembered { link: "lb".into(), entries }));
+    assert!(hub.told.iter().any(|up| matches!(up, Up::Remember { value: None, .. })));
 }
 
 #[test]
