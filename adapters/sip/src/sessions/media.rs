@@ -154,14 +154,14 @@ impl Sip {
                 self.session_ready(now, number);
             }
         }
-        let held: u64 = if request.content.is_some() { self.sessions.all.values().map(|one| one.msrp.held()).sum() } else { 0 };
-        let Some(session) = self.sessions.all.get_mut(&number) else { return };
-        if held > MOST_HELD {
+        if self.sessions.held > MOST_HELD && request.content.is_some() {
             return self.media_refuse(now, conn, &request, 413);
         }
+        if let Some(session) = self.sessions.all.get_mut(&number) {
+            session.used = now.instant;
+        }
         let mut events = Vec::new();
-        session.used = now.instant;
-        session.msrp.request_received(now.instant, request, &mut events);
+        self.sessions.with_msrp(number, |msrp| msrp.request_received(now.instant, request, &mut events));
         self.session_events(now, number, events);
     }
 
@@ -221,7 +221,7 @@ impl Sip {
             session.carrier = None;
             session.stage = Stage::Lost { until: now.instant + RECONNECT_WITHIN };
             let mut events = Vec::new();
-            session.msrp.disconnected(&mut events);
+            self.sessions.with_msrp(number, |msrp| msrp.disconnected(&mut events));
             self.session_events(now, number, events);
         }
     }

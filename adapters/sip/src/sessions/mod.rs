@@ -53,6 +53,10 @@ pub(crate) struct Sessions {
     /// The newest of each link and pair, from ours to the member's.
     by_pair: HashMap<(u64, Pair), u64>,
     of_one: HashMap<Address, usize>,
+    /// In which session a message came whose end may be reported.
+    by_message: HashMap<MessageId, u64>,
+    /// Bytes of half received messages.
+    held: u64,
     /// INVITEs that wait for an ACK.
     answered: HashMap<ServerId, u64>,
     /// Connections of ours to a client.
@@ -136,6 +140,8 @@ impl Sessions {
             by_call: HashMap::new(),
             by_pair: HashMap::new(),
             of_one: HashMap::new(),
+            by_message: HashMap::new(),
+            held: 0,
             answered: HashMap::new(),
             dials: HashMap::new(),
             submitted: HashMap::new(),
@@ -170,6 +176,10 @@ impl Sessions {
                 self.of_one.remove(&session.theirs);
             }
         }
+        for given in &session.given {
+            self.by_message.remove(&given.message);
+        }
+        self.held = self.held.saturating_sub(session.msrp.held());
         self.answered.retain(|_, session| *session != number);
         self.dials.retain(|_, session| *session != number);
         Some(session)
@@ -186,6 +196,27 @@ impl Sessions {
         if self.declined.len() < MOST_DECLINED {
             self.declined.insert((link, person.clone()), now.instant + time);
         }
+    }
+
+    /// Lets a session's MSRP side do something, and keeps count of what it holds.
+    fn with_msrp(&mut self, number: u64, work: impl FnOnce(&mut msrp_stack::Session)) {
+        if let Some(session) = self.all.get_mut(&number) {
+            let before = session.msrp.held();
+            work(&mut session.msrp);
+            self.held = (self.held + session.msrp.held()).saturating_sub(before);
+        }
+    }
+
+    /// A message that may be reported on; of too many the oldest is forgotten.
+    fn give(&mut self, number: u64, given: Given) {
+        let Some(session) = self.all.get_mut(&number) else { return };
+        if session.given.len() >= MOST_GIVEN
+            && let Some(oldest) = session.given.pop_front()
+        {
+            self.by_message.remove(&oldest.message);
+        }
+        self.by_message.insert(given.message, number);
+        session.given.push_back(given);
     }
 
     /// A dial of ours is for a session.
@@ -217,7 +248,8 @@ impl Sip {
         let Some(session) = self.sessions.all.get_mut(&number) else { return };
         session.alarm.rang();
         let mut events = Vec::new();
-        session.msrp.tick(now.instant, &mut events);
+        self.sessions.with_msrp(number, |msrp| msrp.tick(now.instant, &mut events));
+        let Some(session) = self.sessions.all.get(&number) else { return };
         let stage = session.stage;
         let idle = now.instant >= session.used + IDLE && !session.msrp.is_busy();
         self.session_events(now, number, events);
@@ -251,13 +283,19 @@ impl Sip {
         if let Some(conn) = session.carrier {
             self.unbind(now, conn, number);
         }
+        // The broker keeps it for the next start.
+        let unsure = if self.stopped { Outcome::LinkDown } else { Outcome::Refused(Refusal::TimedOut) };
         for (_, sent) in session.sending.drain() {
             if let Some(place) = sent.place {
-                self.finish(session.link, place, Outcome::Refused(Refusal::TimedOut));
+                self.finish(session.link, place, unsure);
             }
         }
         for (place, _) in std::mem::take(&mut session.pending) {
-            self.send_page(now, session.link, place);
+            if self.stopped {
+                self.finish(session.link, place, Outcome::LinkDown);
+            } else {
+                self.send_page(now, session.link, place);
+            }
         }
         self.send_waiting(now, session.link);
     }

@@ -157,14 +157,8 @@ impl Sip {
             Ok(()) => (200, "OK"),
             Err(why) => to_status(why),
         };
-        if result.is_ok()
-            && let Some(session) = self.sessions.all.get_mut(&submitted.session)
-            && let Some(given) = submitted.given
-        {
-            if session.given.len() >= MOST_GIVEN {
-                session.given.pop_front();
-            }
-            session.given.push_back(given);
+        if let Some(given) = submitted.given.filter(|_| result.is_ok()) {
+            self.sessions.give(submitted.session, given);
         }
         self.answer_words(now, submitted.session, submitted.key, status, comment);
         true
@@ -180,11 +174,8 @@ impl Sip {
 
     /// What became of a message that came in a session: told there, if its sender wants to hear of it. `false`: there is no such session.
     pub(crate) fn report_words(&mut self, now: Now, number: u64, message: MessageId, what: Result<ReceiptKind, Refusal>) -> bool {
-        let known = |session: &Conversation| session.link == number && session.given.iter().any(|given| given.message == message);
-        let Some(session) = self.sessions.all.iter().find(|(_, one)| known(one)).map(|(session, _)| *session) else {
-            return false;
-        };
-        let Some(conversation) = self.sessions.all.get_mut(&session) else { return false };
+        let Some(session) = self.sessions.by_message.get(&message).copied() else { return false };
+        let Some(conversation) = self.sessions.all.get_mut(&session).filter(|one| one.link == number) else { return false };
         let Some(given) = conversation.given.iter().find(|given| given.message == message) else { return false };
         let status = match what {
             Ok(ReceiptKind::Delivered) if given.success_report => 200,
