@@ -13,11 +13,12 @@ packages="
     kamailio kamailio-tls-modules kamailio-presence-modules
     dnsmasq-base
     rabbitmq-server
+    prometheus
     sip-tester
     python3 python3-slixmpp
     liblinphone10 linphone-common
 "
-services="prosody.service ejabberd.service kamailio.service rabbitmq-server.service epmd.socket epmd.service"
+services="prosody.service ejabberd.service kamailio.service rabbitmq-server.service prometheus.service prometheus-node-exporter.service epmd.socket epmd.service"
 
 missing=""
 for package in $packages; do

@@ -58,6 +58,8 @@ pub struct HubFiles {
     pub sip: ReservedPort,
     /// Where it listens for the connections of sessions, TLS: not where SIP comes, since a Kamailio would send both over one connection.
     pub msrp: ReservedPort,
+    /// Where it shows metrics and health.
+    pub admin: ReservedPort,
     authority: String,
     identities: Vec<Identity>,
     settings: String,
@@ -80,6 +82,7 @@ impl HubFiles {
             xmpp: ReservedPort::any(),
             sip: ReservedPort::any(),
             msrp: ReservedPort::any(),
+            admin: ReservedPort::any(),
             authority: authority.certificate().to_owned(),
             identities: vec![authority.issue(&Leaf::sip(HUB_DOMAIN))],
             settings: String::new(),
@@ -131,6 +134,7 @@ impl HubFiles {
             )
             .expect("a string takes all");
         }
+        write!(file, "\n[admin]\naddress = \"127.0.0.1:{}\"\n", self.admin.number()).expect("a string takes all");
         // Where a SIP server finds the hub by the Contact of a dialog: no name of the tests leads there.
         write!(
             file,

@@ -18,6 +18,7 @@ pub mod load;
 pub mod msrp_client;
 pub mod ports;
 pub mod processes;
+pub mod prometheus;
 pub mod prosody;
 pub mod rabbitmq;
 pub mod sip_client;

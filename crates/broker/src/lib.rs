@@ -17,6 +17,7 @@ mod clock;
 mod deliver;
 mod duplicates;
 mod guards;
+mod metrics;
 mod step;
 mod submit;
 mod told;
@@ -34,6 +35,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 pub use guards::{Limits, REPEATED_WITHIN, Rate};
+pub use metrics::Metrics;
 pub use trace::{Stage, Trace, TraceEvent};
 
 /// How long a stop waits for what is in flight to be settled.

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::clock::HubClock;
 use crate::guards::probing::Probing;
+use crate::metrics::Metrics;
 
 /// Events that a subscriber may lag behind; a slower one loses the oldest, and is told how many.
 const EVENTS: usize = 4096;
@@ -27,6 +28,7 @@ pub struct Trace {
     hash: Hmac<Sha256>,
     events: broadcast::Sender<TraceEvent>,
     clock: HubClock,
+    metrics: Metrics,
     probing: Arc<Mutex<Probing>>,
 }
 
@@ -115,7 +117,14 @@ impl Trace {
     #[must_use]
     pub fn new(key: [u8; 32]) -> Self {
         let hash = Hmac::new_from_slice(&key).expect("HMAC takes keys of every length");
-        Self { hash, events: broadcast::Sender::new(EVENTS), clock: HubClock::start(), probing: Arc::default() }
+        let (events, clock) = (broadcast::Sender::new(EVENTS), HubClock::start());
+        Self { hash, events, clock, metrics: Metrics::new(), probing: Arc::default() }
+    }
+
+    /// What is counted of all stages.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// The clock of everything that happens to messages in this run.
@@ -146,11 +155,18 @@ impl Trace {
         if matches!(envelope.body, Body::Text(_)) {
             self.note_recipient(&envelope.origin, stage);
         }
+        self.metrics.count(stage, Some(envelope.body.kind()), &envelope.origin, link_out);
+        let at = self.clock.now();
+        if stage == Stage::Delivered
+            && matches!(envelope.body, Body::Text(_))
+            && let Some(link) = link_out
+        {
+            self.metrics.time(link, at.duration_since(envelope.accepted).unwrap_or_default());
+        }
         let logged = tracing::enabled!(target: "trace", tracing::Level::INFO);
         if !logged && self.events.receiver_count() == 0 {
             return;
         }
-        let at = self.clock.now();
         self.say(TraceEvent {
             at,
             stage,
@@ -187,6 +203,7 @@ impl Trace {
     /// Records what an adapter turned away by itself.
     pub(crate) fn refused_by_adapter(&self, link: LinkId, from: Address, to: Address, why: Refusal) {
         self.note_recipient(&link, Stage::Refused(why));
+        self.metrics.count(Stage::Refused(why), None, &link, None);
         self.say(TraceEvent {
             at: self.clock.now(),
             stage: Stage::Refused(why),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use interchange_broker::{Broker, Kept, Limits, Trace};
+use interchange_bus::Bus as _;
 use interchange_bus_embedded::EmbeddedBus;
 use interchange_bus_rabbit::{Options, QueueLimits, RabbitBus};
 use interchange_model::{Down, PlatformName, QueueId, Up};
@@ -61,6 +62,14 @@ impl OpenBus {
         match self {
             Self::Embedded(bus) => Broker::start(bus.clone(), registry, platforms, up, trace, kept, limits),
             Self::RabbitMq(bus) => Broker::start(bus.clone(), registry, platforms, up, trace, kept, limits),
+        }
+    }
+
+    /// What waits on it, by queue.
+    pub(crate) async fn waiting(&self) -> Result<Vec<interchange_bus::Waiting>, interchange_bus::BusError> {
+        match self {
+            Self::Embedded(bus) => bus.waiting().await,
+            Self::RabbitMq(bus) => bus.waiting().await,
         }
     }
 

@@ -77,6 +77,16 @@ impl Certificates {
         Ok((Self { tls, files, looked: now }, warnings))
     }
 
+    /// Each certificate's file with its end.
+    #[must_use]
+    pub fn ends(&self) -> Vec<(String, SystemTime)> {
+        self.files
+            .certificates
+            .iter()
+            .map(|(path, certificate)| (path.display().to_string(), certificate.valid_until()))
+            .collect()
+    }
+
     /// For drivers; follows every change.
     #[must_use]
     pub fn tls(&self) -> Tls {

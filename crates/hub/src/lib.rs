@@ -8,6 +8,7 @@ pub mod certificates;
 pub mod config;
 pub mod demo;
 pub mod log;
+mod observe;
 pub mod platforms;
 pub mod secret;
 pub mod serve;

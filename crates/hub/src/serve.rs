@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use interchange_adapter::Build;
+use interchange_admin::Admin;
 use interchange_broker::{Broker, Kept, Trace, TraceEvent};
 use interchange_driver::{Bound, Driver, Limits, Listener, Reach, Resolver, Setup};
 use interchange_model::{PlatformName, Settings};
@@ -18,6 +19,7 @@ use tokio::time::{Instant, interval_at};
 use crate::bus::OpenBus;
 use crate::certificates::{CertificateFiles, Certificates};
 use crate::config::Config;
+use crate::observe::Hub;
 use crate::platforms::PLATFORMS;
 use crate::secret;
 
@@ -31,12 +33,14 @@ const LOOK: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct Running {
     drivers: Vec<Driver>,
     broker: Broker,
-    bus: OpenBus,
+    bus: Arc<OpenBus>,
     store: Store,
     /// Keeps the registry readable; it does not change while the hub runs, since it is read from the configuration.
     _registry: watch::Sender<Arc<Registry>>,
     trace: Trace,
     certificates: Certificates,
+    /// Metrics and health for the operator, where they are wanted.
+    pub admin: Option<Admin>,
     /// Every listening socket with the address it really has, by platform.
     pub bound: Vec<(&'static str, Bound)>,
 }
@@ -94,7 +98,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let registry = Arc::new(registry(config)?);
     create_data_directory(config)?;
     let secret = secret::load_or_create(&config.data_directory)?;
-    let bus = OpenBus::open(config).await?;
+    let bus = Arc::new(OpenBus::open(config).await?);
     let store = Store::open(&config.data_directory).await?;
     let kept = Kept::load(store.clone()).await?;
     let resolver = match config.name_servers.as_slice() {
@@ -136,7 +140,17 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let (keep_registry, registry) = watch::channel(registry);
     let trace = Trace::new(secret);
     let broker = bus.start_broker(registry, to_adapters, from_adapters, trace.clone(), kept, config.limits);
-    Ok(Running { drivers, broker, bus, store, _registry: keep_registry, trace, certificates, bound })
+    let admin = match config.admin {
+        Some(address) => {
+            let stats =
+                drivers.iter().zip(PLATFORMS).map(|(driver, platform)| (platform.name(), driver.stats().clone())).collect();
+            let hub = Hub::new(trace.metrics(), bus.clone(), stats, broker.health(), certificates.ends())?;
+            let admin = Admin::start(address, Arc::new(hub)).await;
+            Some(admin.with_context(|| format!("metrics and health cannot be served at {address}"))?)
+        }
+        None => None,
+    };
+    Ok(Running { drivers, broker, bus, store, _registry: keep_registry, trace, certificates, admin, bound })
 }
 
 fn build(

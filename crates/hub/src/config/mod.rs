@@ -3,6 +3,7 @@
 //! Reading never starts anything. Every fault is found in one pass where that is possible, and each points at its
 //! line and says how to mend it. Unknown keys are faults: a setting that is silently ignored is worse than none.
 
+mod admin;
 mod limits;
 mod locate;
 mod lookalike;
@@ -79,6 +80,8 @@ pub struct Config {
     pub allow_targets: Vec<Network>,
     /// How many texts are taken.
     pub limits: Limits,
+    /// Where metrics and health are served, without TLS: a loopback address.
+    pub admin: Option<SocketAddr>,
     /// Certificate and key files that the hub shows, in order; the first is the default.
     pub identities: Vec<IdentityFiles>,
     /// Files of certificate authorities that peers may lead to.
@@ -197,6 +200,7 @@ impl Check<'_> {
         let data_directory = self.base.join(&file.hub.data_directory);
         let bus = self.bus(&file);
         let limits = self.limits(&file.limits);
+        let admin = self.admin(file.admin.address.as_ref());
         let (Some(domain), true) = (hub_domain, self.faults.is_empty()) else {
             return Err(self.faults);
         };
@@ -207,6 +211,7 @@ impl Check<'_> {
             community: file.hub.community,
             log: file.hub.log,
             name_servers,
+            admin,
             allow_targets,
             limits,
             identities,

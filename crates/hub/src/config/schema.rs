@@ -23,6 +23,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) limits: LimitsEntry,
     #[serde(default)]
+    pub(super) admin: AdminEntry,
+    #[serde(default)]
     pub(super) rabbitmq: RabbitEntry,
     #[serde(default)]
     pub(super) listener: Vec<ListenerEntry>,
@@ -94,6 +96,13 @@ impl Default for TlsEntry {
 pub(super) struct IdentityEntry {
     pub(super) certificate: Spanned<PathBuf>,
     pub(super) key: Spanned<PathBuf>,
+}
+
+/// `[admin]`
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct AdminEntry {
+    pub(super) address: Option<Spanned<String>>,
 }
 
 /// `[rabbitmq]`: what an address cannot say.

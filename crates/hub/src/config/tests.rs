@@ -92,6 +92,20 @@ fn every_fault_points_at_its_line_and_says_how_to_mend_it() {
         ("[hub]", "[hub", (2, 5), "", ""),
         (
             "[[partnership]]",
+            "[admin]\naddress = \"0.0.0.0:9464\"\n[[partnership]]",
+            (25, 11),
+            "no loopback address",
+            "127.0.0.1:9464",
+        ),
+        (
+            "[[partnership]]",
+            "[admin]\naddress = \"9464\"\n[[partnership]]",
+            (25, 11),
+            "not an IP address with a port",
+            "127.0.0.1:9464",
+        ),
+        (
+            "[[partnership]]",
             "[limits]\nsender_burst = 0\n[[partnership]]",
             (25, 16),
             "`sender_burst` is from 1",

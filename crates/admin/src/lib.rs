@@ -1,0 +1,186 @@
+//! The hub's HTTP side for its operator: what Prometheus scrapes, and what a supervisor asks.
+//!
+//! | path | answer |
+//! |---|---|
+//! | `/metrics` | all metrics in the text format of Prometheus 0.0.4 |
+//! | `/livez` | 200 while the process answers at all: restart it when it does not |
+//! | `/readyz` | 200 when messages can be accepted; 503 with a line for each reason why not |
+//! | `/healthz` | each link with its state and the reason, a line each; for a person, always 200 |
+//!
+//! It answers to whoever can reach it, so it is for a loopback address or a network behind a proxy that asks who is there: names of links and
+//! what the operator is told of them are in it, and nothing that anybody wrote.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use interchange_model::{Health, LinkId};
+use prometheus::proto::MetricFamily;
+use prometheus::{Encoder, TextEncoder};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// What is asked of the hub that is looked at.
+pub trait Observed: Send + Sync + 'static {
+    /// All metrics, read now.
+    fn metrics(&self) -> impl Future<Output = Vec<MetricFamily>> + Send;
+
+    /// Why messages cannot be accepted now, a sentence each; empty: they can.
+    fn obstacles(&self) -> impl Future<Output = Vec<String>> + Send;
+
+    /// Every link that has said how it is.
+    fn links(&self) -> BTreeMap<LinkId, Health>;
+}
+
+/// A running server. Dropping it ends it.
+#[derive(Debug)]
+pub struct Admin {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Admin {
+    /// Listens, inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub async fn start<O: Observed>(address: SocketAddr, observed: Arc<O>) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let routes = Router::new()
+            .route("/metrics", get(metrics::<O>))
+            .route("/livez", get(async || "alive\n"))
+            .route("/readyz", get(readiness::<O>))
+            .route("/healthz", get(health::<O>))
+            .with_state(observed);
+        let task = tokio::spawn(async move {
+            // It goes on until it is dropped: a connection that fails is that connection's end.
+            if let Err(error) = axum::serve(listener, routes).await {
+                tracing::error!(%error, "metrics and health are not served any more");
+            }
+        });
+        Ok(Self { address, task })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn metrics<O: Observed>(State(observed): State<Arc<O>>) -> Response {
+    let families = observed.metrics().await;
+    let mut text = Vec::new();
+    let encoder = TextEncoder::new();
+    if let Err(error) = encoder.encode(&families, &mut text) {
+        tracing::error!(%error, "the metrics cannot be written");
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    }
+    let media = HeaderValue::from_static(prometheus::TEXT_FORMAT);
+    ([(CONTENT_TYPE, media)], text).into_response()
+}
+
+async fn readiness<O: Observed>(State(observed): State<Arc<O>>) -> Response {
+    let obstacles = observed.obstacles().await;
+    if obstacles.is_empty() {
+        return "ready\n".into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, lines(&obstacles)).into_response()
+}
+
+async fn health<O: Observed>(State(observed): State<Arc<O>>) -> String {
+    let mut text = String::new();
+    for (link, health) in observed.links() {
+        let why = match &health {
+            Health::Retrying { why } | Health::Broken { why } => format!(": {}", why.replace(['\r', '\n'], " ")),
+            Health::Connecting | Health::Up => String::new(),
+        };
+        let _ = writeln!(text, "{link} {}{why}", health.label());
+    }
+    text
+}
+
+fn lines(texts: &[String]) -> String {
+    texts.iter().map(|text| format!("{text}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::{IntCounter, Registry};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    struct Hub {
+        registry: Registry,
+        obstacle: Option<&'static str>,
+    }
+
+    impl Observed for Hub {
+        async fn metrics(&self) -> Vec<MetricFamily> {
+            self.registry.gather()
+        }
+
+        async fn obstacles(&self) -> Vec<String> {
+            self.obstacle.map(str::to_owned).into_iter().collect()
+        }
+
+        fn links(&self) -> BTreeMap<LinkId, Health> {
+            let away = Health::Retrying { why: "refused\r\nacme up".to_owned() };
+            BTreeMap::from([(LinkId::from("acme"), Health::Up), (LinkId::from("globex"), away)])
+        }
+    }
+
+    async fn ask(obstacle: Option<&'static str>, request: &str) -> String {
+        let registry = Registry::new();
+        let counter = IntCounter::new("interchange_things_total", "Things.").unwrap();
+        counter.inc_by(3);
+        registry.register(Box::new(counter)).unwrap();
+        let admin = Admin::start("127.0.0.1:0".parse().unwrap(), Arc::new(Hub { registry, obstacle })).await.unwrap();
+        let mut peer = TcpStream::connect(admin.address()).await.unwrap();
+        peer.write_all(format!("{request} HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n\r\n").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        peer.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn each_path_has_its_answer() {
+        let metrics = ask(None, "GET /metrics").await;
+        assert!(metrics.starts_with("HTTP/1.1 200 ") && metrics.contains("content-type: text/plain; version=0.0.4"), "{metrics}");
+        assert!(
+            metrics.contains("# HELP interchange_things_total Things.\n") && metrics.contains("interchange_things_total 3\n")
+        );
+        assert!(ask(None, "GET /livez").await.ends_with("\r\n\r\nalive\n"));
+        assert!(ask(None, "GET /readyz").await.ends_with("\r\n\r\nready\n"));
+        let health = ask(None, "GET /healthz").await;
+        // What a peer caused to be said cannot look like a line of its own.
+        assert!(health.ends_with("\r\n\r\nacme up\nglobex retrying: refused  acme up\n"), "{health}");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_work_is_said() {
+        let answer = ask(Some("the bus is full"), "GET /readyz").await;
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.ends_with("the bus is full\n"), "{answer}");
+        assert!(ask(Some("the bus is full"), "GET /livez").await.starts_with("HTTP/1.1 200 "));
+        assert!(ask(None, "GET /secret").await.starts_with("HTTP/1.1 404 "));
+        assert!(ask(None, "POST /metrics").await.starts_with("HTTP/1.1 405 "));
+    }
+}

@@ -1,0 +1,203 @@
+//! What the operator's HTTP side shows: the counters of broker and drivers, and what is read at the moment of asking.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use interchange_admin::Observed;
+use interchange_broker::Metrics;
+use interchange_driver::DriverStats;
+use interchange_model::{Health, LinkId, PlatformName};
+use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
+use prometheus::{Gauge, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::bus::OpenBus;
+
+/// How long the bus may take to say what waits: a scrape has ten seconds.
+const BUS_ANSWERS_WITHIN: Duration = Duration::from_secs(3);
+
+/// Every state of a link, as [`Health::label`] names them.
+const STATES: [&str; 4] = ["connecting", "up", "retrying", "broken"];
+
+/// One running hub.
+pub(crate) struct Hub {
+    registry: Registry,
+    bus: Arc<OpenBus>,
+    drivers: Vec<(PlatformName, Arc<DriverStats>)>,
+    health: watch::Receiver<BTreeMap<LinkId, Health>>,
+    certificates: Vec<(String, SystemTime)>,
+}
+
+impl Hub {
+    /// Counts from here on what `metrics` and the drivers count. `certificates`: each with its end.
+    pub(crate) fn new(
+        metrics: &Metrics,
+        bus: Arc<OpenBus>,
+        drivers: Vec<(PlatformName, Arc<DriverStats>)>,
+        health: watch::Receiver<BTreeMap<LinkId, Health>>,
+        certificates: Vec<(String, SystemTime)>,
+    ) -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        metrics.register(&registry)?;
+        let build = Opts::new("interchange_build_info", "1, with the version of the program.")
+            .const_label("version", env!("CARGO_PKG_VERSION"));
+        let build = IntGauge::with_opts(build)?;
+        build.set(1);
+        registry.register(Box::new(build))?;
+        let started = Gauge::new("interchange_start_time_seconds", "When the process started, in seconds since 1970.")?;
+        started.set(seconds(SystemTime::now()));
+        registry.register(Box::new(started))?;
+        Ok(Self { registry, bus, drivers, health, certificates })
+    }
+
+    /// Connections and bytes, from the drivers' own counters.
+    fn of_drivers(&self, families: &mut Vec<MetricFamily>) -> prometheus::Result<()> {
+        let platform: &[&str] = &["platform"];
+        let open = IntGaugeVec::new(Opts::new("interchange_connections", "Connections open now."), platform)?;
+        let opened = counters(
+            "interchange_connections_opened_total",
+            "Connections that came about: `accepted`, or `dialled` by the hub.",
+            &["platform", "direction"],
+        )?;
+        let closed = counters(
+            "interchange_connections_closed_total",
+            "Connections that ended, and dials that failed, by reason.",
+            &["platform", "reason"],
+        )?;
+        let turned_away = counters(
+            "interchange_connections_turned_away_total",
+            "Connections closed at once because a limit on their number was reached.",
+            platform,
+        )?;
+        let bytes = counters(
+            "interchange_bytes_total",
+            "Bytes read (`in`) and written (`out`), without TLS.",
+            &["platform", "direction"],
+        )?;
+        let dropped = counters("interchange_datagrams_dropped_total", "Datagrams that could not be sent.", platform)?;
+        let restarts = counters("interchange_adapter_restarts_total", "Adapters rebuilt after a panic.", platform)?;
+        for (name, stats) in &self.drivers {
+            let name = name.as_str();
+            open.with_label_values(&[name]).set(i64::try_from(stats.open()).unwrap_or(i64::MAX));
+            opened.with_label_values(&[name, "accepted"]).inc_by(stats.accepted());
+            opened.with_label_values(&[name, "dialled"]).inc_by(stats.dialled());
+            for (reason, count) in stats.all_closes() {
+                closed.with_label_values(&[name, reason.label()]).inc_by(count);
+            }
+            turned_away.with_label_values(&[name]).inc_by(stats.turned_away());
+            bytes.with_label_values(&[name, "in"]).inc_by(stats.bytes_in());
+            bytes.with_label_values(&[name, "out"]).inc_by(stats.bytes_out());
+            dropped.with_label_values(&[name]).inc_by(stats.datagrams_dropped());
+            restarts.with_label_values(&[name]).inc_by(stats.restarts());
+        }
+        for counters in [opened, closed, turned_away, bytes, dropped, restarts] {
+            families.extend(counters.collect());
+        }
+        families.extend(open.collect());
+        Ok(())
+    }
+
+    fn of_links(&self, families: &mut Vec<MetricFamily>) -> prometheus::Result<()> {
+        let state = IntGaugeVec::new(
+            Opts::new("interchange_link_state", "1 for the state that a link is in, 0 for the others; it works when `up` is 1."),
+            &["link", "state"],
+        )?;
+        for (link, health) in self.health.borrow().iter() {
+            for label in STATES {
+                state.with_label_values(&[link.as_str(), label]).set(i64::from(health.label() == label));
+            }
+        }
+        families.extend(state.collect());
+        Ok(())
+    }
+
+    /// What waits. A link in whose queue nothing waits has 0, so that its line does not end.
+    async fn of_queues(&self, families: &mut Vec<MetricFamily>) -> prometheus::Result<()> {
+        let up = IntGauge::new("interchange_bus_up", "Whether the bus says what waits on it.")?;
+        let depth = IntGaugeVec::new(
+            Opts::new("interchange_queue_messages", "Messages in a link's queue, those handed over and not settled included."),
+            &["link"],
+        )?;
+        let age = GaugeVec::new(
+            Opts::new(
+                "interchange_queue_oldest_seconds",
+                "Age of the oldest message in a link's queue; 0: nothing waits, or the bus cannot tell.",
+            ),
+            &["link"],
+        )?;
+        let waiting = timeout(BUS_ANSWERS_WITHIN, self.bus.waiting()).await;
+        let waiting = waiting.ok().and_then(Result::ok);
+        up.set(i64::from(waiting.is_some()));
+        if let Some(waiting) = waiting {
+            for link in self.health.borrow().keys() {
+                depth.with_label_values(&[link.as_str()]).set(0);
+                age.with_label_values(&[link.as_str()]).set(0.0);
+            }
+            let now = SystemTime::now();
+            for queue in waiting {
+                let interchange_model::QueueId::Link(link) = &queue.queue;
+                depth.with_label_values(&[link.as_str()]).set(i64::try_from(queue.depth).unwrap_or(i64::MAX));
+                let oldest = queue.oldest.and_then(|oldest| now.duration_since(oldest).ok()).unwrap_or_default();
+                age.with_label_values(&[link.as_str()]).set(oldest.as_secs_f64());
+            }
+        }
+        families.extend(up.collect());
+        families.extend(depth.collect());
+        families.extend(age.collect());
+        Ok(())
+    }
+
+    fn of_certificates(&self, families: &mut Vec<MetricFamily>) -> prometheus::Result<()> {
+        let ends = GaugeVec::new(
+            Opts::new(
+                "interchange_certificate_not_after_seconds",
+                "End of a certificate that the hub shows, in seconds since 1970, by its file.",
+            ),
+            &["file"],
+        )?;
+        for (file, end) in &self.certificates {
+            ends.with_label_values(&[file.as_str()]).set(seconds(*end));
+        }
+        families.extend(ends.collect());
+        Ok(())
+    }
+}
+
+impl Observed for Hub {
+    async fn metrics(&self) -> Vec<MetricFamily> {
+        let mut families = self.registry.gather();
+        let done = self
+            .of_drivers(&mut families)
+            .and_then(|()| self.of_links(&mut families))
+            .and_then(|()| self.of_certificates(&mut families));
+        if let Err(error) = done.and(self.of_queues(&mut families).await) {
+            // Names and labels are written here, so this is a fault of this file.
+            tracing::error!(%error, "a metric cannot be made");
+        }
+        families.retain(|family| !family.get_metric().is_empty());
+        families
+    }
+
+    async fn obstacles(&self) -> Vec<String> {
+        match timeout(BUS_ANSWERS_WITHIN, self.bus.waiting()).await {
+            Ok(Ok(_)) => Vec::new(),
+            Ok(Err(error)) => vec![format!("no message can be stored: {error}")],
+            Err(_) => vec![format!("no message can be stored: the bus did not answer within {} s", BUS_ANSWERS_WITHIN.as_secs())],
+        }
+    }
+
+    fn links(&self) -> BTreeMap<LinkId, Health> {
+        self.health.borrow().clone()
+    }
+}
+
+fn counters(name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+    IntCounterVec::new(Opts::new(name, help), labels)
+}
+
+fn seconds(time: SystemTime) -> f64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
