@@ -186,7 +186,7 @@ impl Core {
     fn forget_link(&mut self, sink: &mut Sink<'_>, id: &LinkId) {
         let Some(mut state) = self.links.remove(id) else { return };
         self.timers.clear(&mut state.alarm, || Sleeper::Link(id.clone()));
-        let mut open = self.take_all(&state);
+        let mut open = self.take_all(sink, &state);
         open.sort_by_key(|delivery| delivery.order);
         for delivery in open {
             settle(sink, id, delivery.id, Outcome::LinkDown);
@@ -206,10 +206,13 @@ impl Core {
     }
 
     /// Every delivery of a link that is not settled, from all its pairs.
-    fn take_all(&mut self, state: &LinkState) -> Vec<Delivery> {
+    fn take_all(&mut self, sink: &mut Sink<'_>, state: &LinkState) -> Vec<Delivery> {
         let mut open = Vec::new();
         for key in &state.pairs {
             if let Some(pair) = self.pairs.get_mut(key) {
+                for delivery in pair.take_handled() {
+                    settle(sink, &pair.link, delivery.id, Outcome::Delivered);
+                }
                 open.extend(pair.take_all());
             }
         }
@@ -218,9 +221,20 @@ impl Core {
 
     // What becomes of outgoing streams.
 
-    /// A stream takes stanzas now.
-    pub(crate) fn ready(&mut self, now: Now, sink: &mut Sink<'_>, key: &PairKey, conn: ConnId, max_stanza: usize) {
+    /// A stream takes stanzas now; `managed`: with stream management, if the peer is asked.
+    pub(crate) fn ready(
+        &mut self,
+        now: Now,
+        sink: &mut Sink<'_>,
+        key: &PairKey,
+        (conn, managed): (ConnId, bool),
+        max_stanza: usize,
+    ) {
         let Some(pair) = self.pairs.get_mut(key) else { return };
+        if managed {
+            sink.write(conn).extend_from_slice(b"<enable xmlns='urn:xmpp:sm:3'/>");
+        }
+        pair.begin(managed);
         pair.stream = Stream::Ready { conn, max_stanza };
         pair.used = now.instant;
         pair.sent = now.instant;
@@ -238,6 +252,9 @@ impl Core {
         };
         pair.stream = Stream::None;
         let link = pair.link.clone();
+        for delivery in pair.take_handled() {
+            settle(sink, &link, delivery.id, Outcome::Delivered);
+        }
         match failure {
             Failure::Refused(why) => {
                 pair.refused = Some((now.instant + REFUSED_FOR, why));
@@ -267,7 +284,7 @@ impl Core {
 
     fn link_down(&mut self, now: Now, sink: &mut Sink<'_>, link: &LinkId, key: &PairKey, health: Health) {
         let Some(mut state) = self.links.remove(link) else { return };
-        let mut open = self.take_all(&state);
+        let mut open = self.take_all(sink, &state);
         open.sort_by_key(|delivery| delivery.order);
         for delivery in open {
             settle(sink, link, delivery.id, Outcome::LinkDown);

@@ -5,6 +5,10 @@
 //! the peer handles what comes on one stream in order (RFC 6120 §10.1), and the answer returns by the same way as a
 //! bounce does, the stream from the peer's domain to ours. So every error that the peer gives at once, an unknown
 //! user above all, is here before the answer to a ping that was sent after the message.
+//!
+//! Where the peer offers stream management (XEP-0198), it is asked with each ping how many stanzas it has handled. That settles nothing while the
+//! stream stands, for it says less than the answer to a ping: an error may be on its way. But when the stream breaks, what was handled is known to
+//! be there, and is not sent again.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -73,6 +77,17 @@ pub(crate) enum Waiting {
 struct UnderWay {
     delivery: Delivery,
     id: Option<Arc<str>>,
+    /// Its number among the stanzas of a managed stream, from 1; 0 on any other.
+    number: u64,
+}
+
+/// The counts of a managed stream (XEP-0198 §4).
+#[derive(Debug, Clone, Copy, Default)]
+struct Managed {
+    /// Stanzas sent since `<enable/>`.
+    counted: u64,
+    /// Of these, so many the peer has handled.
+    handled: u64,
 }
 
 #[derive(Debug)]
@@ -109,6 +124,8 @@ pub(crate) struct Pair {
     ids: HashMap<Arc<str>, u64>,
     ping: Option<Ping>,
     pinged_at: Option<Instant>,
+    /// `None`: the stream is not managed.
+    managed: Option<Managed>,
     replies: usize,
     told: usize,
     /// Until then the peer's people are believed to be what it said of them.
@@ -132,6 +149,7 @@ impl Pair {
             ids: HashMap::new(),
             ping: None,
             pinged_at: None,
+            managed: None,
             replies: 0,
             told: 0,
             attended: None,
@@ -202,7 +220,49 @@ impl Pair {
         if let Some(id) = &id {
             self.ids.insert(id.clone(), self.first + self.under_way.len() as u64);
         }
-        self.under_way.push_back(Some(UnderWay { delivery, id }));
+        let number = self.managed.map_or(0, |managed| managed.counted);
+        self.under_way.push_back(Some(UnderWay { delivery, id, number }));
+    }
+
+    /// A new stream begins; `managed`: with stream management, for which the peer has been asked.
+    pub(crate) fn begin(&mut self, managed: bool) {
+        self.managed = managed.then(Managed::default);
+    }
+
+    /// Whether the peer can be asked how many stanzas it has handled.
+    pub(crate) fn is_managed(&self) -> bool {
+        self.managed.is_some()
+    }
+
+    /// So many stanzas of whatever kind were written.
+    pub(crate) fn count(&mut self, stanzas: usize) {
+        if let Some(managed) = &mut self.managed {
+            managed.counted += stanzas as u64;
+        }
+    }
+
+    /// The peer says how many stanzas it has handled, modulo 2^32 (XEP-0198 §4). What was never sent is not believed.
+    pub(crate) fn handled(&mut self, count: u32) {
+        if let Some(managed) = &mut self.managed {
+            let behind = u64::from((managed.counted as u32).wrapping_sub(count));
+            if let Some(handled) = managed.counted.checked_sub(behind) {
+                managed.handled = managed.handled.max(handled);
+            }
+        }
+    }
+
+    /// The stream is gone: deliveries that the peer is known to have handled, oldest first, which are under way no longer.
+    pub(crate) fn take_handled(&mut self) -> Vec<Delivery> {
+        let Some(managed) = self.managed.take() else { return Vec::new() };
+        let is_handled = |sent: &mut UnderWay| (1..=managed.handled).contains(&sent.number);
+        let handled: Vec<UnderWay> = self.under_way.iter_mut().filter_map(|slot| slot.take_if(is_handled)).collect();
+        handled
+            .into_iter()
+            .map(|sent| {
+                self.forget(&sent);
+                sent.delivery
+            })
+            .collect()
     }
 
     /// Whether a ping should be sent now: something is under way that no ping follows.

@@ -72,6 +72,54 @@ fn a_delivery_is_settled_by_the_answer_to_a_later_ping() {
     assert_eq!(hub.health("acme"), None);
 }
 
+const MANAGED: &str = "<stream:features><sm xmlns='urn:xmpp:sm:3'/></stream:features>";
+
+#[test]
+fn case_48_what_a_broken_stream_has_acknowledged_is_not_sent_again() {
+    let mut hub = hub("{}");
+    for number in 1..=3 {
+        hub.deliver("acme", number, numbered(number));
+    }
+    let conn = hub.answer_dial_with("b.example", "a.example", MANAGED);
+    let heard = hub.heard(conn);
+    assert!(heard.starts_with("<enable xmlns='urn:xmpp:sm:3'/><message "), "{heard}");
+    assert!(heard.ends_with("</iq><r xmlns='urn:xmpp:sm:3'/>"), "{heard}");
+    hub.receive(conn, "<enabled xmlns='urn:xmpp:sm:3'/>");
+    // It asks us, too, though nothing came on this stream.
+    assert_eq!(hub.say(conn, "<r xmlns='urn:xmpp:sm:3'/>"), "<a xmlns='urn:xmpp:sm:3' h='0'/>");
+    // Two of three; that settles nothing yet, for an error may follow.
+    hub.receive(conn, "<a xmlns='urn:xmpp:sm:3' h='2'/>");
+    assert_eq!(hub.settled(), []);
+    hub.lost(conn, CloseReason::Broken, "reset");
+    assert_eq!(hub.settled(), [(1, Outcome::Delivered), (2, Outcome::Delivered), (3, Outcome::LinkDown)]);
+}
+
+#[test]
+fn counts_that_cannot_be_true_are_not_believed() {
+    for (handled, delivered) in [("4", 3), ("5", 0), ("4294967295", 0), ("nonsense", 0), ("", 0), ("0", 0)] {
+        let mut hub = hub("{}");
+        for number in 1..=3 {
+            hub.deliver("acme", number, numbered(number));
+        }
+        let conn = hub.answer_dial_with("b.example", "a.example", MANAGED);
+        hub.heard(conn);
+        // Three messages and a ping are four.
+        hub.receive(conn, &format!("<enabled xmlns='urn:xmpp:sm:3'/><a xmlns='urn:xmpp:sm:3' h='{handled}'/>"));
+        hub.lost(conn, CloseReason::Broken, "reset");
+        let settled = hub.settled();
+        assert_eq!(settled.iter().filter(|(_, outcome)| *outcome == Outcome::Delivered).count(), delivered, "{handled}");
+        assert_eq!(settled.len(), 3, "{handled}");
+    }
+    // A peer that says no is not asked, and nothing of it is believed.
+    let mut hub = hub("{}");
+    hub.deliver("acme", 1, numbered(1));
+    let conn = hub.answer_dial_with("b.example", "a.example", MANAGED);
+    hub.heard(conn);
+    hub.receive(conn, "<failed xmlns='urn:xmpp:sm:3'/><a xmlns='urn:xmpp:sm:3' h='1'/>");
+    hub.lost(conn, CloseReason::Broken, "reset");
+    assert_eq!(hub.settled(), [(1, Outcome::LinkDown)]);
+}
+
 #[test]
 fn one_ping_at_a_time_covers_what_was_sent_before_it() {
     let mut hub = hub("{}");

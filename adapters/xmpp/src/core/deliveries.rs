@@ -94,20 +94,26 @@ impl Core {
             let out = sink.write(conn);
             match waiting {
                 // No use of the stream, or two hubs that ping each other would never let go.
-                Waiting::Reply(bytes) => out.extend_from_slice(&bytes),
+                Waiting::Reply(bytes) => {
+                    out.extend_from_slice(&bytes);
+                    pair.count(1);
+                }
                 Waiting::Told(envelope) => {
                     let from_xmpp = self.directory.link(&envelope.origin).is_some();
                     let start = out.len();
-                    match &envelope.body {
+                    let stanzas = match &envelope.body {
                         Body::Presence(presence) => push_presence(out, &envelope, presence),
                         _ => {
                             let how = Outgoing { id: None, with_device: from_xmpp, wall: now.wall, xhtml_im };
                             push_message(out, &envelope, how);
+                            1
                         }
-                    }
+                    };
                     // Of a person's many devices, or of somebody's whole caps, more than the peer takes: let be.
                     if out.len() - start > max_stanza {
                         out.truncate(start);
+                    } else {
+                        pair.count(stanzas);
                     }
                 }
                 Waiting::Delivery(delivery) => {
@@ -128,6 +134,7 @@ impl Core {
                         settle(sink, &pair.link, delivery.id, Outcome::Refused(Refusal::TooLarge));
                         continue;
                     }
+                    pair.count(1);
                     pair.sent(delivery, id);
                     pair.used = now.instant;
                 }
@@ -150,6 +157,10 @@ impl Core {
         push_domain(out, "to", &key.partner);
         push_attribute(out, "id", &id);
         out.extend_from_slice(b"><ping xmlns='urn:xmpp:ping'/></iq>");
+        pair.count(1);
+        if pair.is_managed() {
+            out.extend_from_slice(b"<r xmlns='urn:xmpp:sm:3'/>");
+        }
         let answer = self.settings.answer();
         let answer = if pair.is_attended(now.instant) { answer.min(ATTENDED_ANSWER) } else { answer };
         pair.pinged(now.instant, id, now.instant + answer);
@@ -204,6 +215,24 @@ impl Core {
         self.link_up(sink, &link);
         self.pump(now, sink, key);
         true
+    }
+
+    /// The peer has handled so many stanzas of a stream of ours.
+    pub(crate) fn handled(&mut self, key: &PairKey, conn: ConnId, count: u32) {
+        if let Some(pair) = self.pairs.get_mut(key)
+            && matches!(pair.stream, Stream::Ready { conn: ours, .. } if ours == conn)
+        {
+            pair.handled(count);
+        }
+    }
+
+    /// The peer does not manage a stream of ours after all.
+    pub(crate) fn unmanaged(&mut self, key: &PairKey, conn: ConnId) {
+        if let Some(pair) = self.pairs.get_mut(key)
+            && matches!(pair.stream, Stream::Ready { conn: ours, .. } if ours == conn)
+        {
+            pair.begin(false);
+        }
     }
 
     /// An error came for a stanza of ours; the envelope of the delivery under way that it belongs to, which is settled then.

@@ -95,6 +95,8 @@ pub(crate) struct Outbound {
     /// The id that the peer gave the stream, part of dialback keys.
     id: String,
     dialback_offered: bool,
+    /// The peer offers stream management (XEP-0198).
+    management_offered: bool,
     max_stanza: usize,
     deadline: Option<Instant>,
     alarm: Alarm,
@@ -117,6 +119,7 @@ impl Outbound {
             external_failed: false,
             id: String::new(),
             dialback_offered: false,
+            management_offered: false,
             max_stanza,
             deadline: None,
             alarm: Alarm::default(),
@@ -381,6 +384,21 @@ impl Outbound {
                 self.finish(now, core, sink);
                 true
             }
+            (State::Ready, Namespace::StreamManagement, "a") => {
+                if let Some(count) = element.attribute("h").and_then(|text| text.trim().parse().ok()) {
+                    core.handled(&self.pair, self.conn, count);
+                }
+                true
+            }
+            // We have had no stanza on it, and never shall.
+            (State::Ready, Namespace::StreamManagement, "r") => {
+                sink.write(self.conn).extend_from_slice(b"<a xmlns='urn:xmpp:sm:3' h='0'/>");
+                true
+            }
+            (State::Ready, Namespace::StreamManagement, "failed") => {
+                core.unmanaged(&self.pair, self.conn);
+                true
+            }
             // Whatever else comes on our own stream is not ours to act upon: what a peer wants to say comes on its own.
             _ => true,
         }
@@ -403,6 +421,7 @@ impl Outbound {
             self.max_stanza = LIMIT_BEFORE.max(bytes);
         }
         if self.authenticated {
+            self.management_offered = features.child(Namespace::StreamManagement, "sm").is_some();
             return self.ready(now, core, sink);
         }
         if !self.secured && features.child(Namespace::Tls, "starttls").is_some() {
@@ -470,7 +489,7 @@ impl Outbound {
         self.deadline = None;
         let conn = self.conn;
         core.timers.clear(&mut self.alarm, || Sleeper::Outbound(conn));
-        core.ready(now, sink, &self.pair, conn, self.max_stanza);
+        core.ready(now, sink, &self.pair, (conn, self.management_offered), self.max_stanza);
         true
     }
 

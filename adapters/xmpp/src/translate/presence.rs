@@ -76,13 +76,14 @@ pub(crate) fn push_watch(out: &mut BytesMut, envelope: &Envelope, watch: Watch, 
     out.extend_from_slice(b"/>");
 }
 
-/// Appends a presence: a stanza for each device, and one for each that is gone.
-pub(crate) fn push_presence(out: &mut BytesMut, envelope: &Envelope, presence: &Presence) {
+/// Appends a presence: a stanza for each device, and one for each that is gone. How many these are.
+pub(crate) fn push_presence(out: &mut BytesMut, envelope: &Envelope, presence: &Presence) -> usize {
+    let before = presence.devices.is_empty() && presence.gone.is_empty();
     for gone in &presence.gone {
         push_unavailable(out, envelope, Some(gone));
     }
     let resource = Device::new(RESOURCE);
-    if presence.devices.is_empty() && presence.gone.is_empty() {
+    if before {
         // Whoever was shown before without a device of a name; and, after a restart, whoever was shown at all.
         push_unavailable(out, envelope, resource.as_ref());
         push_unavailable(out, envelope, None);
@@ -90,6 +91,7 @@ pub(crate) fn push_presence(out: &mut BytesMut, envelope: &Envelope, presence: &
     for device in &presence.devices {
         push_device(out, envelope, device, device.device.as_ref().or(resource.as_ref()));
     }
+    presence.gone.len() + presence.devices.len() + if before { 2 } else { 0 }
 }
 
 fn push_unavailable(out: &mut BytesMut, envelope: &Envelope, device: Option<&Device>) {

@@ -295,6 +295,11 @@ impl Hub {
 
     /// Answers a dial of the adapter as a partner that takes EXTERNAL.
     pub(crate) fn answer_dial(&mut self, own: &str, partner: &str) -> ConnId {
+        self.answer_dial_with(own, partner, "<stream:features/>")
+    }
+
+    /// The same as one that offers these features in the end.
+    pub(crate) fn answer_dial_with(&mut self, own: &str, partner: &str, features: &str) -> ConnId {
         let (conn, _) = self.dialled().expect("a dial");
         self.connected(conn);
         assert!(self.heard(conn).contains(&format!("to='{partner}'")));
@@ -317,7 +322,7 @@ impl Hub {
         self.receive(conn, "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>");
         self.heard(conn);
         self.receive(conn, &answer_header(partner, own, "s3"));
-        self.receive(conn, "<stream:features/>");
+        self.receive(conn, features);
         conn
     }
 }
