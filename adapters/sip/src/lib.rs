@@ -16,6 +16,7 @@ mod conn;
 mod identity;
 mod inbound;
 mod link;
+mod native_id;
 mod notices;
 mod outbound;
 mod outbox;

@@ -182,6 +182,10 @@ impl Sip {
         {
             return None;
         }
+        // Whose client has asked for it is told in a way that the client understands (case 68).
+        if let Some(told) = translate::to_failed(envelope, failure, &self.hub) {
+            return Some(told);
+        }
         if !translate::takes_notices(&envelope.to) {
             return None;
         }

@@ -16,6 +16,7 @@ use time::{OffsetDateTime, PrimitiveDateTime};
 
 use crate::address::{self, Party};
 use crate::body::Words;
+use crate::native_id;
 use crate::settings::SentBy;
 
 /// Marks every request of this hub; whoever sends one back to us has closed a circle.
@@ -83,7 +84,7 @@ pub(crate) fn to_envelope(
         from_device: from.device,
         to: to.address,
         to_device: to.device,
-        native_id: words.message_id.map(Into::into),
+        native_id: words.message_id.map(|id| native_id::write(&id, words.wants_failure)),
         accepted: now,
         // RFC 3261 §16.6 step 3; none is 70 (§16.3 step 3).
         hops: request.max_forwards().map_or(Envelope::FULL_HOPS, |hops| hops.min(Envelope::FULL_HOPS)).saturating_sub(1),
@@ -272,9 +273,19 @@ pub(crate) fn to_receipt(envelope: &Envelope, receipt: &Receipt, hub: &Hub) -> R
         ReceiptKind::Delivered => Status::Delivered,
         ReceiptKind::Displayed => Status::Displayed,
     };
+    to_imdn(envelope, native_id::read(id).0, status, hub).map(Some)
+}
+
+/// The MESSAGE that tells a sender's client that a message of its failed, where the client has asked for that (RFC 5438 §7.2.1.1). `None`: it has not.
+pub(crate) fn to_failed(envelope: &Envelope, failure: &Failure, hub: &Hub) -> Option<RequestBuilder> {
+    let (id, wanted) = native_id::read(failure.native_id.as_deref()?);
+    if wanted { to_imdn(envelope, id, Status::Failed, hub).ok() } else { None }
+}
+
+fn to_imdn(envelope: &Envelope, id: &str, status: Status, hub: &Hub) -> Result<RequestBuilder, Unencodable> {
     let recipient = address::to_uri(&envelope.from)?.to_string();
     let document = Imdn {
-        message_id: id.to_string(),
+        message_id: id.to_owned(),
         date_time: date_time(envelope.accepted),
         recipient: Some(recipient.clone()),
         original_recipient: Some(recipient),
@@ -284,7 +295,7 @@ pub(crate) fn to_receipt(envelope: &Envelope, receipt: &Receipt, hub: &Hub) -> R
     let content = [("Content-Type", "message/imdn+xml"), ("Content-Disposition", "notification")];
     let content = wrapped(envelope, envelope.accepted, &[("Message-ID", &own)], &content, &document.write())?;
     let request = message(envelope, hub, envelope.accepted)?;
-    Ok(Some(request.body(ContentType::new("message", "cpim")?, content)))
+    Ok(request.body(ContentType::new("message", "cpim")?, content))
 }
 
 /// A message/cpim between two people; `headers`: those of IMDN.

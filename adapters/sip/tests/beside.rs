@@ -246,6 +246,54 @@ fn case_38_bob_asks_and_is_told() {
 }
 
 #[test]
+fn case_68_bob_asks_to_be_told_of_a_failure_and_is() {
+    let asking = |asked: &str, id: &str| {
+        format!(
+            "From: <sip:bob@b.example>\r\nTo: <sip:alice@a.example>\r\nNS: imdn <urn:ietf:params:imdn>\r\nimdn.Message-ID: {id}\r\nimdn.Disposition-Notification: {asked}\r\n\r\nContent-Type: text/plain\r\n\r\nhi"
+        )
+    };
+    let (mut hub, conn) = Hub::up(LB);
+    for (number, asked, id, wanted) in [
+        (1, "positive-delivery, negative-delivery", "abc1", true),
+        (2, "negative-delivery", "!abc", true),
+        (3, "positive-delivery", "abc3", false),
+        (4, "display", "=abc", false),
+    ] {
+        let envelope = hub.take(conn, &Sip { media: "message/cpim", ..Sip::message(number, &asking(asked, id)) }.bytes());
+        // Much later, perhaps in another process: all that is known is in the failure.
+        hub.deliver(
+            number.into(),
+            envelope
+                .failure(interchange_model::MessageId(70 + u128::from(number)), Refusal::NoSuchUser, common::start().wall)
+                .unwrap(),
+        );
+        let told = hub.one(conn);
+        hub.receive(conn, told.answer(200, ""));
+        assert_eq!(hub.settled().len(), 1);
+        if wanted {
+            assert_eq!(told.header("Content-Type"), "message/cpim");
+            assert!(told.body.contains(&format!("<message-id>{id}</message-id>")), "{}", told.body);
+            assert!(
+                told.body.contains("<delivery-notification><status><failed/></status></delivery-notification>"),
+                "{}",
+                told.body
+            );
+            assert!(!told.body.contains("was not delivered"));
+        } else {
+            assert!(told.body.contains("was not delivered. The recipient's server knows no such user."), "{}", told.body);
+        }
+    }
+    // What it is called comes back in a receipt as it was.
+    let envelope = hub.take(
+        conn,
+        &Sip { media: "message/cpim", ..Sip::message(9, &asking("positive-delivery, negative-delivery", "!x")) }.bytes(),
+    );
+    let receipt = Receipt { of: Some(envelope.id), native_id: envelope.native_id.clone(), what: ReceiptKind::Delivered };
+    hub.deliver(9, envelope.answer(interchange_model::MessageId(99), Body::Receipt(receipt), common::start().wall));
+    assert!(hub.one(conn).body.contains("<message-id>!x</message-id>"));
+}
+
+#[test]
 fn case_28_to_30_what_sip_has_no_header_for_is_said_in_words() {
     let said = |text: Text| {
         let (mut hub, conn) = Hub::up(LB);

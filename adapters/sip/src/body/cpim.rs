@@ -6,7 +6,7 @@ use simple_codec::imdn::CPIM_NAMESPACE;
 use sip_codec::Uri;
 
 use super::{BodyFault, Said, mime_type, read_content};
-use crate::address;
+use crate::{address, native_id};
 
 /// What is said inside. Its From must be the sender that the link has proved; of the other headers those count that ask for receipts, and
 /// Require, which asks for what we do not know.
@@ -26,13 +26,17 @@ pub(super) fn read(body: &[u8], from: &Address, depth: u8) -> Result<Said, BodyF
     let said = read_content(&mime_type(&message.content_headers)?, &message.content, from, depth + 1)?;
     let Said::Words(mut words) = said else { return Ok(said) };
     words.subject = message.subject().map(|(text, _)| Plain::new(&text));
-    words.message_id =
-        message.of(CPIM_NAMESPACE, "Message-ID").next().filter(|id| (1..=255).contains(&id.len())).map(str::to_owned);
+    words.message_id = message
+        .of(CPIM_NAMESPACE, "Message-ID")
+        .next()
+        .filter(|id| (1..=native_id::LONGEST).contains(&id.len()))
+        .map(str::to_owned);
     if words.message_id.is_some() {
         // RFC 5438 §6.2: a list.
         let asked: Vec<&str> =
             message.of(CPIM_NAMESPACE, "Disposition-Notification").flat_map(|list| list.split(',')).map(str::trim).collect();
         let asks = |name: &str| asked.iter().any(|word| word.eq_ignore_ascii_case(name));
+        words.wants_failure = asks("negative-delivery");
         words.wants = Wants { delivered: asks("positive-delivery"), displayed: asks("display") };
     }
     Ok(Said::Words(words))
@@ -98,7 +102,9 @@ mod tests {
         let words = asking("positive-delivery, Display");
         assert_eq!((words.message_id.as_deref(), words.wants), (Some("abc"), Wants { delivered: true, displayed: true }));
         assert_eq!(words.subject, Some(Plain::new("Lunch")));
-        assert_eq!(asking("negative-delivery").wants, Wants::default());
+        let words = asking("negative-delivery");
+        assert_eq!((words.wants, words.wants_failure), (Wants::default(), true));
+        assert!(!asking("positive-delivery").wants_failure);
     }
 
     #[test]

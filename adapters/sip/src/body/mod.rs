@@ -23,6 +23,8 @@ pub(crate) struct Words {
     pub(crate) subject: Option<Plain>,
     /// The name by which receipts will call it (RFC 5438 §6.3).
     pub(crate) message_id: Option<String>,
+    /// Whether it is to be told that the message failed (RFC 5438 negative-delivery).
+    pub(crate) wants_failure: bool,
     /// The receipts that are asked for.
     pub(crate) wants: Wants,
 }

@@ -18,7 +18,7 @@ use super::{Conversation, DECLINED, Given, MOST_GIVEN, Sent, Stage, Submitted};
 use crate::body::{self, BodyFault, Said};
 use crate::outbox::Place;
 use crate::settings::SessionPolicy;
-use crate::{Sip, translate};
+use crate::{Sip, native_id, translate};
 
 /// Answers of MSRP (RFC 4975 §10) to what the broker says; each with the words that go with it.
 const fn to_status(why: Refusal) -> (u16, &'static str) {
@@ -105,13 +105,13 @@ impl Sip {
                     wants,
                     ..Text::default()
                 };
-                (Body::Text(text), words.message_id)
+                (Body::Text(text), words.message_id.map(|id| native_id::write(&id, words.wants_failure)))
             }
         };
         self.submit_words(now, number, complete, body, native_id);
     }
 
-    fn submit_words(&mut self, now: Now, number: u64, complete: Complete, body: Body, native_id: Option<String>) {
+    fn submit_words(&mut self, now: Now, number: u64, complete: Complete, body: Body, native_id: Option<Arc<str>>) {
         let token = Token(self.number());
         let message = MessageId::new(now.wall, self.random.random());
         let Some(session) = self.sessions.all.get(&number) else { return };
@@ -136,7 +136,7 @@ impl Sip {
             from_device: None,
             to: session.ours.clone(),
             to_device: None,
-            native_id: native_id.map(Into::into),
+            native_id,
             accepted: now.wall,
             hops: Envelope::FULL_HOPS - 1,
             native: None,
