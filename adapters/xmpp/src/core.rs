@@ -84,6 +84,10 @@ pub(crate) struct Core {
     pub(crate) outbound: HashMap<ConnId, Outbound>,
     /// To be told to incoming streams at the end of the call.
     pub(crate) verdicts: Vec<Verdict>,
+    /// Streams of peers that take our stanzas for a pair (XEP-0288), the newest of each.
+    lent: HashMap<PairKey, ConnId>,
+    /// Of these, such as do not answer: to be closed at the end of the call.
+    pub(crate) silent: Vec<ConnId>,
     pairs: HashMap<PairKey, Pair>,
     links: HashMap<LinkId, LinkState>,
     seed: u64,
@@ -106,6 +110,8 @@ impl Core {
             unproven: HashMap::new(),
             outbound: HashMap::new(),
             verdicts: Vec::new(),
+            lent: HashMap::new(),
+            silent: Vec::new(),
             pairs: HashMap::new(),
             links: HashMap::new(),
             seed,
@@ -186,6 +192,7 @@ impl Core {
     fn forget_link(&mut self, sink: &mut Sink<'_>, id: &LinkId) {
         let Some(mut state) = self.links.remove(id) else { return };
         self.timers.clear(&mut state.alarm, || Sleeper::Link(id.clone()));
+        self.lent.retain(|key, _| !state.info.domains.contains(&key.partner));
         let mut open = self.take_all(sink, &state);
         open.sort_by_key(|delivery| delivery.order);
         for delivery in open {
@@ -242,6 +249,35 @@ impl Core {
         self.set_pair_alarm(key);
     }
 
+    /// A peer takes our stanzas for a pair on a stream of its own (XEP-0288). One of ours that stands, or is on its way, is used on.
+    pub(crate) fn lend(&mut self, now: Now, sink: &mut Sink<'_>, link: &Arc<LinkInfo>, key: &PairKey, conn: ConnId) {
+        if self.lent.insert(key.clone(), conn) == Some(conn) {
+            return;
+        }
+        let up = self.links.get(&link.id).is_some_and(|state| state.health.is_up());
+        let pair = self.pair(now, &link.id, key);
+        if pair.stream != Stream::None {
+            return;
+        }
+        // A link that is down is found to be up by the answer to a ping.
+        pair.probing |= !up;
+        if !pair.is_quiet() || pair.probing {
+            self.pump(now, sink, key);
+        } else {
+            self.set_pair_alarm(key);
+        }
+    }
+
+    /// A peer's stream is gone, and with it the way for whatever went out on it.
+    pub(crate) fn lender_gone(&mut self, now: Now, sink: &mut Sink<'_>, conn: ConnId, detail: &str) {
+        let keys: Vec<PairKey> = self.lent.iter().filter(|(_, lent)| **lent == conn).map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            self.lent.remove(&key);
+            let why = if detail.is_empty() { "the peer's stream is gone" } else { detail };
+            self.failed(now, sink, &key, conn, Failure::Away(format!("{}: {why}", key.partner)));
+        }
+    }
+
     /// A stream of a pair is gone.
     pub(crate) fn failed(&mut self, now: Now, sink: &mut Sink<'_>, key: &PairKey, conn: ConnId, failure: Failure) {
         let Some(pair) = self.pairs.get_mut(key) else { return };
@@ -252,6 +288,11 @@ impl Core {
         };
         pair.stream = Stream::None;
         let link = pair.link.clone();
+        // We cannot reach the peer, and need not: it is here.
+        if !was_ready && self.lent.contains_key(key) {
+            return self.pump(now, sink, key);
+        }
+        let Some(pair) = self.pairs.get_mut(key) else { return };
         for delivery in pair.take_handled() {
             settle(sink, &link, delivery.id, Outcome::Delivered);
         }
@@ -364,6 +405,9 @@ impl Core {
                 );
                 if let Some(mut stream) = self.outbound.remove(&conn) {
                     stream.shut(self, sink, CloseReason::TimedOut);
+                } else {
+                    self.lent.retain(|_, lent| *lent != conn);
+                    self.silent.push(conn);
                 }
                 return self.failed(now, sink, key, conn, Failure::Away(why));
             }

@@ -1,8 +1,8 @@
 //! The XMPP server-to-server adapter: one-to-one messages and presence between the hub's many domains and its members' servers.
 //!
 //! Streams both ways with STARTTLS or direct TLS, SASL EXTERNAL, dialback, acknowledgement of what comes in
-//! (XEP-0198), pings that show what went out to have arrived; presence, typing and receipts. Left out: rooms, file transfer,
-//! bidirectional streams (XEP-0288), components (XEP-0114), client connections.
+//! (XEP-0198), pings that show what went out to have arrived, answers on the peer's own streams (XEP-0288); presence, typing and receipts. Left out:
+//! rooms, file transfer, components (XEP-0114), client connections.
 //!
 //! Reading order: [`codec`] (bytes and elements), `stream` (what may come when), `core` (links, pairs, deliveries),
 //! `translate` (stanza and envelope). This file finds the stream that an input is for, and hands on.
@@ -94,6 +94,7 @@ impl Adapter for Xmpp {
             Input::Closed { conn, why, detail } => {
                 if let Some(mut stream) = self.inbound.remove(&conn) {
                     stream.gone(&mut self.core);
+                    self.core.lender_gone(now, &mut sink, conn, &detail);
                 } else if let Some(mut stream) = self.core.outbound.remove(&conn) {
                     stream.closed(now, &mut self.core, &mut sink, why, &detail);
                 }
@@ -106,6 +107,11 @@ impl Adapter for Xmpp {
                 for stream in self.inbound.values_mut() {
                     stream.stop(&mut self.core, &mut sink);
                 }
+            }
+        }
+        while let Some(conn) = self.core.silent.pop() {
+            if let Some(stream) = self.inbound.get_mut(&conn) {
+                stream.give_up(&mut self.core, &mut sink);
             }
         }
         // Answers to questions that incoming streams have asked.

@@ -99,6 +99,8 @@ pub struct LinkSettings {
     /// Bytes of the largest stanza that the server may send, and that it is sent where it does not say itself
     /// (XEP-0478). 10,000 to 1,048,576.
     pub max_stanza: usize,
+    /// Whether the server may be answered on the streams that it opens (XEP-0288), where it asks for that: then the hub need not be able to reach it.
+    pub bidi: bool,
     /// Whether formatted text of other platforms goes out as XHTML-IM (XEP-0071, deprecated) beside the plain, where both fit into a stanza.
     pub xhtml_im: bool,
 }
@@ -113,6 +115,7 @@ impl Default for LinkSettings {
             pin: Vec::new(),
             external_authzid: false,
             max_stanza: 262_144,
+            bidi: false,
             xhtml_im: false,
         }
     }

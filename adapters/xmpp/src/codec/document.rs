@@ -27,6 +27,8 @@ pub enum Namespace {
     DialbackFeature,
     /// `urn:xmpp:sm:3` (XEP-0198)
     StreamManagement,
+    /// `urn:xmpp:bidi` (XEP-0288)
+    Bidi,
     /// `urn:xmpp:stream-limits:0` (XEP-0478)
     Limits,
     /// `urn:xmpp:ping` (XEP-0199)
@@ -93,6 +95,7 @@ impl Namespace {
             "jabber:server:dialback" => Namespace::Dialback,
             "urn:xmpp:features:dialback" => Namespace::DialbackFeature,
             "urn:xmpp:sm:3" => Namespace::StreamManagement,
+            "urn:xmpp:bidi" => Namespace::Bidi,
             "urn:xmpp:stream-limits:0" => Namespace::Limits,
             "urn:xmpp:ping" => Namespace::Ping,
             "http://jabber.org/protocol/disco#info" => Namespace::DiscoInfo,

@@ -85,7 +85,7 @@ impl Core {
     pub(super) fn pump(&mut self, now: Now, sink: &mut Sink<'_>, key: &PairKey) {
         let Some(pair) = self.pairs.get_mut(key) else { return };
         let (conn, max_stanza) = match pair.stream {
-            Stream::None => return self.open(sink, key),
+            Stream::None => return self.open(now, sink, key),
             Stream::Opening(_) => return,
             Stream::Ready { conn, max_stanza, .. } => (conn, max_stanza),
         };
@@ -167,8 +167,11 @@ impl Core {
         pair.sent = now.instant;
     }
 
-    fn open(&mut self, sink: &mut Sink<'_>, key: &PairKey) {
+    fn open(&mut self, now: Now, sink: &mut Sink<'_>, key: &PairKey) {
         let Some(info) = self.directory.owner(&key.partner).cloned() else { return };
+        if let Some(conn) = self.lent.get(key).copied().filter(|_| info.settings.bidi) {
+            return self.ready(now, sink, key, (conn, false), info.settings.max_stanza);
+        }
         let conn = self.dial(sink, info, key, Purpose::Stanzas);
         if let Some(pair) = self.pairs.get_mut(key) {
             pair.stream = Stream::Opening(conn);

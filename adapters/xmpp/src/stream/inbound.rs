@@ -15,7 +15,7 @@ use super::stanzas::Held;
 use super::{Header, LIMIT_BEFORE, push_header};
 use crate::certificate::proves;
 use crate::codec::{Codec, Document, Element, Frame, Namespace};
-use crate::core::Core;
+use crate::core::{Core, pair_key};
 use crate::directory::LinkInfo;
 use crate::errors::StreamError;
 use crate::sink::Sink;
@@ -87,6 +87,8 @@ pub(crate) struct Inbound {
     pub(super) managed: Option<u64>,
     /// An acknowledgement was asked for when this many were counted.
     pub(super) asked_at: Option<u64>,
+    /// The peer takes stanzas on it too (XEP-0288).
+    bidi: bool,
     /// The address to be counted out of the unproven ones.
     unproven: Option<IpAddr>,
     deadline: Option<Instant>,
@@ -127,6 +129,7 @@ impl Inbound {
             done: 0,
             open: VecDeque::new(),
             managed: None,
+            bidi: false,
             asked_at: None,
             held: VecDeque::new(),
             unproven: Some(address),
@@ -234,6 +237,11 @@ impl Inbound {
         if before > 0 && self.pairs.is_empty() {
             self.fail(core, sink, StreamError::NotAuthorized, "the link was changed", CloseReason::Shutdown);
         }
+    }
+
+    /// The peer does not answer what we say on it.
+    pub(crate) fn give_up(&mut self, core: &mut Core, sink: &mut Sink<'_>) {
+        self.fail(core, sink, StreamError::ConnectionTimeout, "", CloseReason::TimedOut);
     }
 
     /// The hub stops.
@@ -358,6 +366,7 @@ impl Inbound {
             self.push_clear_features(now, sink, link.as_deref());
         } else if self.external.is_some() {
             self.push_proved_features(now, sink, link.as_deref());
+            self.lend(now, core, sink);
         } else {
             self.push_features(now, core, sink, link.as_deref());
         }
@@ -403,7 +412,20 @@ impl Inbound {
         if dialback {
             out.extend_from_slice(DIALBACK_FEATURE);
         }
+        if link.is_some_and(|link| link.settings.bidi) {
+            out.extend_from_slice(b"<bidi xmlns='urn:xmpp:features:bidi'/>");
+        }
         out.extend_from_slice(b"</stream:features>");
+    }
+
+    /// XEP-0288 §2.3: from here on what is for a domain that this stream has proved goes out on it.
+    pub(super) fn lend(&mut self, now: Now, core: &mut Core, sink: &mut Sink<'_>) {
+        if !self.bidi || self.state == State::Closed {
+            return;
+        }
+        for pair in self.pairs.iter().filter(|pair| pair.link.settings.bidi) {
+            core.lend(now, sink, &pair.link, &pair_key(&pair.own, &pair.partner), self.conn);
+        }
     }
 
     /// After SASL.
@@ -426,6 +448,8 @@ impl Inbound {
             (Namespace::Sasl, name @ ("auth" | "response" | "abort")) => self.sasl(now, core, sink, name, element),
             // A response was due, and a stanza before it cannot be.
             _ if self.state == State::Response => self.fail(core, sink, StreamError::NotAuthorized, "", CloseReason::Refused),
+            // Before anything is proved; it has no answer (XEP-0288 §2.2).
+            (Namespace::Bidi, "bidi") if self.tls.is_some() && self.pairs.is_empty() => self.bidi = true,
             (Namespace::Dialback, "result") => self.dialback_result(now, core, sink, element),
             (Namespace::Dialback, "verify") => self.dialback_verify(now, core, sink, element),
             (Namespace::StreamManagement, name) => self.manage(now, core, sink, name),

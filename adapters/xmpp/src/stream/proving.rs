@@ -101,6 +101,7 @@ impl Inbound {
                 sink.note(self.conn, &format!("dialback from {from} to {to} was refused: {}", error.condition));
             }
             push_answer(self.write(now, sink), to, from, None, answer);
+            self.lend(now, core, sink);
         }
     }
 
@@ -175,6 +176,7 @@ impl Inbound {
             }
         }
         push_answer(self.write(now, sink), &pair.own.to_unicode(), &pair.partner.to_unicode(), None, answer);
+        self.lend(now, core, sink);
         // XEP-0220 §2.2.1: a wrong key ends the stream.
         if answer == Answer::Invalid {
             self.close(core, sink, CloseReason::Refused);
