@@ -44,6 +44,7 @@ fn configuration(directory: &Directory, settings: &XmppServerSettings) -> String
         ServerAuthentication::Certificates => ("", true),
         ServerAuthentication::CertificatesOrDialback | ServerAuthentication::Dialback => ("\"dialback\";", false),
     };
+    let bidi = if settings.bidi { "\"s2s_bidi\";" } else { "" };
     let path = directory.path().display();
     let data = directory.path().join("data");
     format!(
@@ -64,7 +65,7 @@ https_ports = {{ }}
 network_backend = "epoll"
 unbound = {{ resolvconf = false; hoststxt = false; forward = "127.0.0.1@{names}" }}
 
-modules_enabled = {{ "roster"; "saslauth"; "tls"; "disco"; "ping"; "smacks"; "presence"; "message"; "iq"; {dialback} }}
+modules_enabled = {{ "roster"; "saslauth"; "tls"; "disco"; "ping"; "smacks"; "presence"; "message"; "iq"; {dialback} {bidi} }}
 modules_disabled = {{ "offline" }}
 
 authentication = "internal_plain"

@@ -55,6 +55,8 @@ pub struct XmppServerSettings {
     pub authentication: ServerAuthentication,
     /// Where it asks for names: a port of 127.0.0.1.
     pub name_server: u16,
+    /// Whether it takes answers on the streams that it opens (XEP-0288); Prosody only.
+    pub bidi: bool,
     /// Whether it logs in detail; a measured server must not.
     pub verbose: bool,
 }
@@ -70,6 +72,7 @@ impl XmppServerSettings {
             trusted_authority: authority.certificate().to_owned(),
             authentication: ServerAuthentication::Certificates,
             name_server: names.port(),
+            bidi: false,
             verbose: true,
         }
     }

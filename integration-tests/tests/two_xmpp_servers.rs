@@ -5,6 +5,7 @@ use std::time::Duration;
 use interchange_integration_tests::certificates::Authority;
 use interchange_integration_tests::dns::{NameServer, ServiceRecord};
 use interchange_integration_tests::hub::{HubFiles, LinkSettings};
+use interchange_integration_tests::ports::ReservedPort;
 use interchange_integration_tests::xmpp_client::XmppClient;
 use interchange_integration_tests::xmpp_server::{ServerAuthentication, XmppPorts, XmppServerSettings};
 use interchange_integration_tests::{ejabberd, prosody};
@@ -54,6 +55,48 @@ fn two_firms(authentication: ServerAuthentication, link_setting: &str) {
     assert!(error.from.starts_with("nobody@initech.example"), "{error:?}");
     carol.send("nobody@acme.example", "gone", "hello?");
     assert_eq!(carol.expect_error(SOON).id, "gone");
+}
+
+#[test]
+fn a_firm_that_cannot_be_reached_is_answered_on_its_own_streams() {
+    let authority = Authority::new("Test authority");
+    let mut files = HubFiles::new(&authority);
+    let (acme_ports, initech_ports) = (XmppPorts::reserve(), XmppPorts::reserve());
+    let names = [("initech.example", &acme_ports), ("acme.example", &initech_ports)]
+        .map(|(partner, _)| NameServer::start(&[ServiceRecord::xmpp_server(partner, files.xmpp.number())]));
+    // Nobody listens where the hub would look for Acme: a firewall lets nothing in.
+    let nobody = ReservedPort::any();
+    files.configure(
+        &authority,
+        &[
+            LinkSettings::xmpp("acme", "acme.example", nobody.number()).with("bidi = true"),
+            LinkSettings::xmpp("initech", "initech.example", initech_ports.server.number()),
+        ],
+    );
+    let mut hub = files.start();
+    let mut settings = XmppServerSettings::new("acme.example", &["alice"], acme_ports, &authority, &names[0]);
+    settings.bidi = true;
+    let acme = prosody::start(settings);
+    let initech = ejabberd::start(XmppServerSettings::new("initech.example", &["carol"], initech_ports, &authority, &names[1]));
+    let (mut alice, mut carol) = (XmppClient::login(&acme, "alice"), XmppClient::login(&initech, "carol"));
+    // Before Acme has said anything the message waits.
+    carol.send("alice@acme.example", "early", "waits");
+    hub.wait_for_line(&["\"acme\"", "\"retrying\"", "no connection"], SOON);
+    alice.send("carol@initech.example", "first", "here I am");
+    assert_eq!(carol.expect_message(SOON).body, "here I am");
+    assert_eq!(alice.expect_message(SOON).body, "waits");
+    hub.wait_for_line(&["\"acme\"", "\"health\":\"up\""], SOON);
+    for number in 0..100 {
+        alice.send("carol@initech.example", &format!("a{number}"), &format!("to carol {number}"));
+        carol.send("alice@acme.example", &format!("c{number}"), &format!("to alice {number}"));
+    }
+    for number in 0..100 {
+        assert_eq!(carol.expect_message(SOON).body, format!("to carol {number}"));
+        assert_eq!(alice.expect_message(SOON).body, format!("to alice {number}"));
+    }
+    carol.send("nobody@acme.example", "gone", "hello?");
+    assert_eq!(carol.expect_error(SOON).id, "gone");
+    assert!(acme.log().contains("bidi"), "Prosody has asked for both directions");
 }
 
 #[test]
