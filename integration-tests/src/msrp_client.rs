@@ -214,6 +214,23 @@ impl MsrpClient {
         self.send_frame("bind0000001", "1-0/0", "", "", b"", b'$');
     }
 
+    /// Sends one MESSAGE, outside any session, with these further header lines; the status of its answer.
+    #[track_caller]
+    pub fn page(&mut self, to: &str, headers: &str, text: &str) -> u16 {
+        let number = self.number();
+        let call = format!("page{}{number}", self.user);
+        let more = format!("{headers}Content-Type: text/plain;charset=UTF-8\r\n");
+        let request = self.request("MESSAGE", to, &self.uri(), to, &call, 1, &more, text);
+        self.write_sip(&request);
+        self.final_answer().status().unwrap_or_default()
+    }
+
+    /// Waits for a MESSAGE, outside any session.
+    #[track_caller]
+    pub fn paged(&mut self) -> SipFrame {
+        self.sip_request("MESSAGE")
+    }
+
     /// Ends the session.
     #[track_caller]
     pub fn bye(&mut self) {

@@ -239,6 +239,25 @@ fn beside_the_words(world: &mut World) -> Vec<Row> {
     rows
 }
 
+/// What stands in headers of single messages, which Linphone does not show: Eve's telephone does.
+fn headers(world: &mut World) -> Vec<Row> {
+    let beside = "<subject>Lunch</subject><body xml:lang='cs'>Dobrý den</body>";
+    world.alice.send_raw(&format!("<message to='{EVE}' type='chat' id='h1' xml:lang='cs'>{beside}</message>"));
+    let paged = world.eve.paged();
+    let subject = paged.text() == "Dobrý den" && paged.header("Subject") == Some("Lunch");
+    let language = paged.header("Content-Language") == Some("cs");
+    world.alice.send_raw(&format!("<message to='{DAVE}' type='chat' id='h2' xml:lang='cs'>{beside}</message>"));
+    let at_dave = world.dave.saw("stanza", SOON, |event| has(event, "xml", "Dobrý den"));
+    let at_dave = |part: &str| at_dave.as_ref().is_some_and(|event| has(event, "xml", part));
+    world.eve.page(&format!("sip:{ALICE}"), "Subject: Oběd\r\nContent-Language: cs\r\n", "Nashledanou");
+    let at_alice = world.alice.saw("stanza", SOON, |event| has(event, "xml", "Nashledanou"));
+    let at_alice = |part: &str| at_alice.as_ref().is_some_and(|event| has(event, "xml", part));
+    vec![
+        Row { feature: "Subject", cells: [cell(subject), cell(at_alice("Oběd</subject>")), cell(at_dave("Lunch</subject>"))] },
+        Row { feature: "Language", cells: [cell(language), cell(at_alice("lang=\"cs\"")), cell(at_dave("lang=\"cs\""))] },
+    ]
+}
+
 /// What is said in a session (INVITE with MSRP): Eve begins it, towards Alice.
 fn sessions(world: &mut World) -> Vec<Row> {
     let mut rows = Vec::new();
@@ -495,6 +514,7 @@ fn the_table_is_what_people_get() {
     add(vec![typing(&mut world)]);
     add(receipts(&mut world).into());
     add(beside_the_words(&mut world));
+    add(headers(&mut world));
     add(sessions(&mut world));
     add(presence(&mut world));
     let seen = table(&rows);
