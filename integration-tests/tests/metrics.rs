@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use interchange_integration_tests::certificates::{Authority, Leaf};
-use interchange_integration_tests::hub::{HUB_DOMAIN, HubFiles, LinkSettings};
+use interchange_integration_tests::hub::{HUB_DOMAIN, HubFiles, LinkSettings, binary};
 use interchange_integration_tests::ports::ReservedPort;
 use interchange_integration_tests::prometheus::{Prometheus, get};
 use interchange_integration_tests::tls_sip_peer::{TlsSipClient, TlsSipServer};
@@ -81,6 +81,22 @@ fn prometheus_scrapes_a_hub_and_sees_what_happens_to_messages_and_links() {
     assert_eq!(get(files.admin.address(), "/readyz"), (200, "ready\n".to_owned()));
     let (_, health) = get(files.admin.address(), "/healthz");
     assert!(health.contains("globex up\n") && health.contains("initech retrying: 127.0.0.1 cannot be reached"), "{health}");
+
+    let explain = |from: &str, to: &str| -> (bool, Value) {
+        let mut command = Command::new(binary());
+        let command = command.args(["explain", from, to, "--json", "--config"]).arg(files.configuration());
+        let output = command.output().expect("the binary runs");
+        (output.status.success(), serde_json::from_slice(&output.stdout).expect("one JSON object"))
+    };
+    let (passes, found) = explain("bob@globex.example", "carol@initech.example");
+    assert!(passes && found["sender"]["state"] == "up", "{found}");
+    assert!(found["recipient"]["state"].as_str().is_some_and(|state| state.starts_with("retrying: ")), "{found}");
+    let (passes, found) = explain("bob@globex.example", "carol@initec.example");
+    assert!(
+        !passes
+            && found["refusal"] == "unknown-domain"
+            && found["then"].as_str().is_some_and(|then| then.contains("initech.example"))
+    );
 
     for number in 0..30 {
         assert_eq!(bob.message("sip:bob@globex.example", "sip:echo@hub.example", &format!("{SECRET} {number}")), 202);

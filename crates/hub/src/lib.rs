@@ -7,6 +7,7 @@ pub mod bus;
 pub mod certificates;
 pub mod config;
 pub mod demo;
+pub mod explain;
 pub mod log;
 mod observe;
 pub mod platforms;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use interchange_hub::config::{Config, LogFormat};
 use interchange_hub::platforms::PLATFORMS;
-use interchange_hub::{authority, demo, log, serve};
+use interchange_hub::{authority, demo, explain, log, serve};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -34,6 +34,20 @@ enum Command {
         /// The configuration.
         #[arg(long, value_name = "FILE", default_value = "hub.toml")]
         config: PathBuf,
+    },
+    /// Say whether a message from one person to another would pass, and why, or what is missing. Asks the running hub how its links are, where
+    /// the configuration has `[admin]`. Exit code 1 if it would not pass.
+    Explain {
+        /// The sender's address: alice@acme.example.
+        from: String,
+        /// The recipient's address.
+        to: String,
+        /// The configuration.
+        #[arg(long, value_name = "FILE", default_value = "hub.toml")]
+        config: PathBuf,
+        /// For scripts: one JSON object.
+        #[arg(long)]
+        json: bool,
     },
     /// What has to do with the bus, where messages wait.
     Bus {
@@ -88,6 +102,11 @@ fn main() -> ExitCode {
             log::start(config.log);
             runtime()?.block_on(serve::run(config, &path))
         }),
+        Command::Explain { from, to, config, json } => match explanation(&config, &from, &to, json) {
+            Ok(true) => Ok(()),
+            Ok(false) => return ExitCode::FAILURE,
+            Err(error) => Err(error),
+        },
         Command::Authority { place, command } => {
             authority::run(&place, &command, time::OffsetDateTime::now_utc()).map(|said| print!("{said}"))
         }
@@ -118,6 +137,19 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 
 fn load(path: &std::path::Path) -> anyhow::Result<Config> {
     Ok(Config::load(path, PLATFORMS)?)
+}
+
+/// Prints whether a message would pass.
+fn explanation(path: &std::path::Path, from: &str, to: &str, json: bool) -> anyhow::Result<bool> {
+    let config = load(path)?;
+    let health = config.admin.and_then(explain::health);
+    let found = explain::explain(&config, from, to, health.as_deref())?;
+    if json {
+        println!("{}", serde_json::to_string(&found)?);
+    } else {
+        print!("{found}");
+    }
+    Ok(found.passes())
 }
 
 fn check(path: &std::path::Path) -> anyhow::Result<()> {

@@ -196,7 +196,7 @@ fn create_data_directory(config: &Config) -> anyhow::Result<()> {
         .with_context(|| format!("cannot make the data directory {}", config.data_directory.display()))
 }
 
-fn registry(config: &Config) -> anyhow::Result<Registry> {
+pub(crate) fn registry(config: &Config) -> anyhow::Result<Registry> {
     let community = match config.community {
         crate::config::Community::Open => interchange_registry::Community::Open,
         crate::config::Community::Invitation => interchange_registry::Community::Invitation,
