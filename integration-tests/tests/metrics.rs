@@ -122,6 +122,10 @@ fn prometheus_scrapes_a_hub_and_sees_what_happens_to_messages_and_links() {
         sum("histogram_quantile(0.5, sum by (le) (rate(interchange_delivery_seconds_bucket{link=\"echo\"}[1m])))") < 1.0
             && sum("interchange_delivery_seconds_count{link=\"echo\"}") == 30.0
     });
+    let top =
+        Command::new(binary()).args(["top", "--once", "--config"]).arg(files.configuration()).output().expect("the binary runs");
+    let top = String::from_utf8_lossy(&top.stdout).into_owned();
+    assert!(top.starts_with("2 of 3 links up, 1 messages wait, the bus answers\n") && top.contains("○ retrying"), "{top}");
     // A dead partner is about to be told of, and the live one is not.
     eventually("the alert", within, || prometheus.alerts().contains(&("InterchangeLinkDown".into(), "initech".into())));
     assert!(!prometheus.alerts().iter().any(|(_, link)| link == "globex"));

@@ -90,12 +90,16 @@ pub fn explain(config: &Config, from: &str, to: &str, health: Option<&str>) -> a
 /// What the hub of a configuration says of its links, if it runs and is asked where it answers.
 #[must_use]
 pub fn health(address: SocketAddr) -> Option<String> {
+    get(address, "/healthz")
+}
+
+/// The body of an answer 200 to a GET, at most 16 MiB.
+pub(crate) fn get(address: SocketAddr, path: &str) -> Option<String> {
     let mut socket = TcpStream::connect_timeout(&address, HEALTH_WITHIN).ok()?;
     socket.set_read_timeout(Some(HEALTH_WITHIN)).ok()?;
-    socket.write_all(format!("GET /healthz HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes()).ok()?;
+    socket.write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes()).ok()?;
     let mut answer = String::new();
-    // A line for each link: a megabyte is more than there are.
-    socket.take(1 << 20).read_to_string(&mut answer).ok()?;
+    socket.take(16 << 20).read_to_string(&mut answer).ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
     head.split(' ').nth(1).filter(|status| *status == "200").map(|_| body.to_owned())
 }

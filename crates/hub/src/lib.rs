@@ -13,3 +13,4 @@ mod observe;
 pub mod platforms;
 pub mod secret;
 pub mod serve;
+pub mod top;

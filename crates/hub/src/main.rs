@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 use interchange_hub::config::{Config, LogFormat};
 use interchange_hub::platforms::PLATFORMS;
-use interchange_hub::{authority, demo, explain, log, serve};
+use interchange_hub::{authority, demo, explain, log, serve, top};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -48,6 +49,15 @@ enum Command {
         /// For scripts: one JSON object.
         #[arg(long)]
         json: bool,
+    },
+    /// Show the links of the running hub, every two seconds, until Ctrl-C. The configuration must have `[admin]`.
+    Top {
+        /// The configuration.
+        #[arg(long, value_name = "FILE", default_value = "hub.toml")]
+        config: PathBuf,
+        /// Once, after two seconds, and no more.
+        #[arg(long)]
+        once: bool,
     },
     /// What has to do with the bus, where messages wait.
     Bus {
@@ -107,6 +117,7 @@ fn main() -> ExitCode {
             Ok(false) => return ExitCode::FAILURE,
             Err(error) => Err(error),
         },
+        Command::Top { config, once } => show(&config, once),
         Command::Authority { place, command } => {
             authority::run(&place, &command, time::OffsetDateTime::now_utc()).map(|said| print!("{said}"))
         }
@@ -150,6 +161,29 @@ fn explanation(path: &std::path::Path, from: &str, to: &str, json: bool) -> anyh
         print!("{found}");
     }
     Ok(found.passes())
+}
+
+/// Prints the table of the links, again and again.
+fn show(path: &std::path::Path, once: bool) -> anyhow::Result<()> {
+    let config = load(path)?;
+    let address = config.admin.with_context(|| {
+        format!("{} has no [admin] address, so its hub shows nothing: add address = \"127.0.0.1:9464\"", path.display())
+    })?;
+    let mut before = top::Look::take(address)?;
+    loop {
+        std::thread::sleep(top::EVERY);
+        let now = top::Look::take(address)?;
+        if !once {
+            // Home, and what was there is no more.
+            print!("\x1b[H\x1b[2J");
+        }
+        print!("{}", top::table(&before, &now));
+        std::io::Write::flush(&mut std::io::stdout())?;
+        if once {
+            return Ok(());
+        }
+        before = now;
+    }
 }
 
 fn check(path: &std::path::Path) -> anyhow::Result<()> {
