@@ -9,6 +9,7 @@ use interchange_integration_tests::hub::{HUB_DOMAIN, HubFiles, LinkSettings};
 use interchange_integration_tests::kamailio::{Kamailio, KamailioSettings, SipPorts};
 use interchange_integration_tests::msrp_client::MsrpClient;
 use interchange_integration_tests::prosody;
+use interchange_integration_tests::sip_client::{SipClient, Transport};
 use interchange_integration_tests::xmpp_client::XmppClient;
 use interchange_integration_tests::xmpp_server::{XmppPorts, XmppServerSettings};
 
@@ -72,6 +73,39 @@ fn a_session_with_somebody_on_xmpp_through_a_kamailio_that_relays_msrp() {
     let seen = bob.receive(SOON).expect("a long message");
     assert_eq!((String::from_utf8_lossy(&seen.body).as_ref(), seen.chunks), (long.as_str(), 15));
     bob.bye();
+}
+
+#[test]
+fn a_client_without_sessions_that_is_offered_one_gets_single_messages() {
+    let authority = Authority::new("Test authority");
+    let mut files = HubFiles::new(&authority);
+    let (acme_ports, globex_ports) = (XmppPorts::reserve(), SipPorts::reserve());
+    let names = NameServer::start(&[
+        ServiceRecord::xmpp_server("acme.example", acme_ports.server.number()),
+        ServiceRecord::xmpp_server("globex.example", files.xmpp.number()),
+    ]);
+    files.configure(
+        &authority,
+        &[
+            LinkSettings::xmpp("acme", "acme.example", acme_ports.server.number()),
+            LinkSettings::sip("globex", "globex.example", globex_ports.tls.number())
+                .with("identity = \"domain\", sessions = \"offer\""),
+        ],
+    );
+    let _hub = files.start();
+    let acme = prosody::start(XmppServerSettings::new("acme.example", &["alice"], acme_ports, &authority, &names));
+    let globex = company("globex.example", globex_ports, &authority, &files, &["acme.example", HUB_DOMAIN]);
+    let mut alice = XmppClient::login(&acme, "alice");
+    let mut bob = SipClient::register(&globex, "bob", Transport::Tcp);
+    for number in 0..10 {
+        alice.send("bob@globex.example", &format!("m{number}"), &format!("message {number}"));
+    }
+    for number in 0..10 {
+        assert_eq!(bob.expect_message(Duration::from_secs(30)).body, format!("message {number}"));
+    }
+    bob.expect_no_message(Duration::from_millis(500));
+    // He was asked once, and said no.
+    assert_eq!(globex.log().matches("request: INVITE ").count(), 1, "{}", globex.log());
 }
 
 #[test]
