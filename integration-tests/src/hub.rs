@@ -66,6 +66,7 @@ pub struct HubFiles {
     rabbitmq: Option<RabbitMq>,
     bus: Option<String>,
     limits: &'static str,
+    community: &'static str,
 }
 
 /// Tests send as fast as they can, and often the same.
@@ -89,6 +90,7 @@ impl HubFiles {
             rabbitmq: std::env::var(BUS_VARIABLE).is_ok_and(|bus| bus == "rabbitmq").then(RabbitMq::start),
             bus: None,
             limits: NO_LIMITS,
+            community: "open",
         }
     }
 
@@ -109,10 +111,11 @@ impl HubFiles {
         let authority = self.directory.write("ca.pem", &self.authority);
         let bus = self.bus_url().unwrap_or_else(|| "embedded".to_owned());
         let mut file = format!(
-            "[hub]\ndomain = \"{HUB_DOMAIN}\"\ndata_directory = \"data\"\nbus = \"{bus}\"\ncommunity = \"open\"\nlog = \"json\"\n\n\
+            "[hub]\ndomain = \"{HUB_DOMAIN}\"\ndata_directory = \"data\"\nbus = \"{bus}\"\ncommunity = \"{}\"\nlog = \"json\"\n\n\
              [network]\nallow_targets = [\"127.0.0.0/8\"]\n\n\
              {}\
              [tls]\nauthorities = [\"{}\"]\nsystem_authorities = false\n",
+            self.community,
             self.limits,
             authority.display()
         );
@@ -150,6 +153,23 @@ impl HubFiles {
     /// From now on it has the limits of a hub whose configuration says nothing of them. To be called before it is configured.
     pub fn keep_limits(&mut self) {
         self.limits = "";
+    }
+
+    /// From now on members need a partnership. To be called before it is configured.
+    pub fn by_invitation(&mut self) {
+        self.community = "invitation";
+    }
+
+    /// It will show a certificate for each of these domains, whose links are made while it runs. To be called before it is configured.
+    pub fn stand_for(&mut self, authority: &Authority, domains: &[&str]) {
+        self.identities.extend(domains.iter().map(|domain| authority.issue(&Leaf::xmpp(domain))));
+    }
+
+    /// The token that the first start has made.
+    #[track_caller]
+    pub fn operator_token(&self) -> String {
+        let file = self.directory.path().join("data/operator.token");
+        std::fs::read_to_string(file).expect("the hub has started").trim().to_owned()
     }
 
     /// The RabbitMQ it runs on, if it does.
@@ -196,7 +216,10 @@ impl HubFiles {
         let mut command = Command::new(binary());
         command.arg("serve").arg("--config").arg(self.configuration()).envs(environment.iter().copied());
         let mut program = Program::start(Directory::new("hub"), command);
-        program.wait_for_listeners(&[self.xmpp.address(), self.sip.address(), self.msrp.address()], LISTENS_WITHIN);
+        program.wait_for_listeners(
+            &[self.xmpp.address(), self.sip.address(), self.msrp.address(), self.admin.address()],
+            LISTENS_WITHIN,
+        );
         Hub { program }
     }
 }

@@ -1,4 +1,4 @@
-//! The hub's HTTP side for its operator: what Prometheus scrapes, and what a supervisor asks.
+//! The hub's HTTP side: what Prometheus scrapes, what a supervisor asks, and the API by which members and links are changed.
 //!
 //! | path | answer |
 //! |---|---|
@@ -6,9 +6,12 @@
 //! | `/livez` | 200 while the process answers at all: restart it when it does not |
 //! | `/readyz` | 200 when messages can be accepted; 503 with a line for each reason why not |
 //! | `/healthz` | each link with its state and the reason, a line each; for a person, always 200 |
+//! | `/api/v1/…` | what is registered, for those with a token |
 //!
-//! It answers to whoever can reach it, so it is for a loopback address or a network behind a proxy that asks who is there: names of links and
-//! what the operator is told of them are in it, and nothing that anybody wrote.
+//! All but the API answers to whoever can reach it, so it is for a loopback address or a network behind a proxy that asks who is there: names of
+//! links and what the operator is told of them are in it, and nothing that anybody wrote.
+
+mod api;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -24,10 +27,13 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use interchange_model::{Health, LinkId};
+use interchange_registry::Members;
 use prometheus::proto::MetricFamily;
 use prometheus::{Encoder, TextEncoder};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+
+pub use api::{Tokens, new_token};
 
 /// What is asked of the hub that is looked at.
 pub trait Observed: Send + Sync + 'static {
@@ -49,19 +55,23 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Listens, inside a tokio runtime.
+    /// Listens, inside a tokio runtime. With `members` it serves the API too.
     ///
     /// # Errors
     /// When the address cannot be listened on.
-    pub async fn start<O: Observed>(address: SocketAddr, observed: Arc<O>) -> io::Result<Self> {
+    pub async fn start<O: Observed>(address: SocketAddr, observed: Arc<O>, members: Option<Arc<Members>>) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let routes = Router::new()
+        let mut routes = Router::new()
             .route("/metrics", get(metrics::<O>))
             .route("/livez", get(async || "alive\n"))
             .route("/readyz", get(readiness::<O>))
             .route("/healthz", get(health::<O>))
-            .with_state(observed);
+            .with_state(observed.clone());
+        if let Some(members) = members {
+            let api = api::Api { members, tokens: Tokens::default(), observed };
+            routes = routes.merge(api::routes(Arc::new(api)));
+        }
         let task = tokio::spawn(async move {
             // It goes on until it is dropped: a connection that fails is that connection's end.
             if let Err(error) = axum::serve(listener, routes).await {
@@ -153,7 +163,7 @@ mod tests {
         let counter = IntCounter::new("interchange_things_total", "Things.").unwrap();
         counter.inc_by(3);
         registry.register(Box::new(counter)).unwrap();
-        let admin = Admin::start("127.0.0.1:0".parse().unwrap(), Arc::new(Hub { registry, obstacle })).await.unwrap();
+        let admin = Admin::start("127.0.0.1:0".parse().unwrap(), Arc::new(Hub { registry, obstacle }), None).await.unwrap();
         let mut peer = TcpStream::connect(admin.address()).await.unwrap();
         peer.write_all(format!("{request} HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n\r\n").as_bytes()).await.unwrap();
         let mut answer = String::new();

@@ -6,7 +6,7 @@ use std::task::Poll;
 
 use interchange_bus::{Bus, Transient, Unpublished};
 use interchange_model::{Body, Down, Envelope, Health, Link, LinkId, Pace, PlatformName, QueueId, Refusal, Token, Up};
-use interchange_registry::{Change, Registry, Store};
+use interchange_registry::{Note, Registry, Store};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -292,7 +292,7 @@ impl<B: Bus> Intake<B> {
                     let _ = answer.send(Down::Remembered { link, entries }).await;
                 }
             }
-            Up::Remember { link, key, value } => self.store.write(Change::Remembered { link, name: key, value }),
+            Up::Remember { link, key, value } => self.store.write(Note::Remembered { link, name: key, value }),
             Up::Relay { link, payload } => self.bus.tell(told::relay(link, &payload)),
             Up::Refused { link, from, to, why } => self.trace.refused_by_adapter(link, from, to, why),
         }

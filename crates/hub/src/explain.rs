@@ -14,7 +14,7 @@ use interchange_registry::Registry;
 use serde::Serialize;
 
 use crate::config::{Community, Config};
-use crate::serve;
+use crate::registered;
 
 /// How long the running hub may take to say how its links are.
 const HEALTH_WITHIN: Duration = Duration::from_secs(2);
@@ -60,7 +60,7 @@ struct Side {
 pub fn explain(config: &Config, from: &str, to: &str, health: Option<&str>) -> anyhow::Result<Explanation> {
     let read = |text: &str| Address::parse(text).with_context(|| format!("`{}` is not an address", text.escape_debug()));
     let (sender, recipient) = (read(from)?, read(to)?);
-    let registry = serve::registry(config)?;
+    let registry = Registry::new(registered::declared(config))?;
     let side = |domain: &Domain| {
         let link = link_of(config, domain);
         let state = |id: &str| health?.lines().find_map(|line| line.strip_prefix(id)?.strip_prefix(' ').map(str::to_owned));

@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use interchange_hub::config::{Config, LogFormat};
 use interchange_hub::platforms::PLATFORMS;
-use interchange_hub::{authority, demo, explain, log, serve, top};
+use interchange_hub::{authority, ctl, demo, explain, log, registered, serve, top};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -59,6 +59,8 @@ enum Command {
         #[arg(long)]
         once: bool,
     },
+    #[command(flatten)]
+    Ask(ctl::Command),
     /// What has to do with the bus, where messages wait.
     Bus {
         #[command(subcommand)]
@@ -117,13 +119,17 @@ fn main() -> ExitCode {
             Ok(false) => return ExitCode::FAILURE,
             Err(error) => Err(error),
         },
+        Command::Ask(command) => ctl::run(command).map(|said| print!("{said}")),
         Command::Top { config, once } => show(&config, once),
         Command::Authority { place, command } => {
             authority::run(&place, &command, time::OffsetDateTime::now_utc()).map(|said| print!("{said}"))
         }
-        Command::Bus { command: BusCommand::Setup { config, administrator, no_wait } } => {
-            load(&config).and_then(|config| runtime()?.block_on(interchange_hub::bus::setup(&config, administrator, !no_wait)))
-        }
+        Command::Bus { command: BusCommand::Setup { config, administrator, no_wait } } => load(&config).and_then(|config| {
+            runtime()?.block_on(async {
+                let config = registered::with_registered(config).await?;
+                interchange_hub::bus::setup(&config, administrator, !no_wait).await
+            })
+        }),
         Command::Demo { directory, seconds, rate } => {
             log::start_quiet(LogFormat::Text);
             runtime().and_then(|runtime| runtime.block_on(demo::run(&directory, seconds.map(Duration::from_secs), rate)))
@@ -152,7 +158,7 @@ fn load(path: &std::path::Path) -> anyhow::Result<Config> {
 
 /// Prints whether a message would pass.
 fn explanation(path: &std::path::Path, from: &str, to: &str, json: bool) -> anyhow::Result<bool> {
-    let config = load(path)?;
+    let config = runtime()?.block_on(registered::with_registered(load(path)?))?;
     let health = config.admin.and_then(explain::health);
     let found = explain::explain(&config, from, to, health.as_deref())?;
     if json {

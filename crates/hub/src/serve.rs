@@ -11,9 +11,10 @@ use interchange_admin::Admin;
 use interchange_broker::{Broker, Kept, Trace, TraceEvent};
 use interchange_driver::{Bound, Driver, Limits, Listener, Reach, Resolver, Setup};
 use interchange_model::{PlatformName, Settings};
-use interchange_registry::{Parts, Registry, Store};
+use interchange_registry::{Registry, Store};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{broadcast, mpsc};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval_at};
 
 use crate::bus::OpenBus;
@@ -21,6 +22,7 @@ use crate::certificates::{CertificateFiles, Certificates};
 use crate::config::Config;
 use crate::observe::Hub;
 use crate::platforms::PLATFORMS;
+use crate::registered;
 use crate::secret;
 
 /// Words that may wait between an adapter and the broker, each way. A full line makes the driver stop reading sockets.
@@ -35,8 +37,8 @@ pub struct Running {
     broker: Broker,
     bus: Arc<OpenBus>,
     store: Store,
-    /// Keeps the registry readable; it does not change while the hub runs, since it is read from the configuration.
-    _registry: watch::Sender<Arc<Registry>>,
+    /// Takes up what other nodes change.
+    follower: JoinHandle<()>,
     trace: Trace,
     certificates: Certificates,
     /// Metrics and health for the operator, where they are wanted.
@@ -51,7 +53,7 @@ pub struct Running {
 /// When a certificate or key cannot be used, or two links claim one domain.
 pub fn check_files(config: &Config) -> anyhow::Result<Vec<String>> {
     let (_, warnings) = Certificates::new(CertificateFiles::read(config)?, SystemTime::now())?;
-    registry(config)?;
+    Registry::new(registered::declared(config))?;
     Ok(config.warnings.iter().cloned().chain(warnings).collect())
 }
 
@@ -95,11 +97,11 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let (certificates, warnings) = Certificates::new(CertificateFiles::read(config)?, SystemTime::now())?;
     warn(&config.warnings);
     warn(&warnings);
-    let registry = Arc::new(registry(config)?);
     create_data_directory(config)?;
     let secret = secret::load_or_create(&config.data_directory)?;
     let bus = Arc::new(OpenBus::open(config).await?);
     let store = Store::open(&config.data_directory).await?;
+    let members = Arc::new(registered::open(config, store.clone()).await?);
     let kept = Kept::load(store.clone()).await?;
     let resolver = match config.name_servers.as_slice() {
         [] => Resolver::system().context("the system's name servers are not known")?,
@@ -137,20 +139,21 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         to_adapters.insert(platform.name(), to_adapter);
         drivers.push(driver);
     }
-    let (keep_registry, registry) = watch::channel(registry);
     let trace = Trace::new(secret);
-    let broker = bus.start_broker(registry, to_adapters, from_adapters, trace.clone(), kept, config.limits);
+    let broker = bus.start_broker(members.watch(), to_adapters, from_adapters, trace.clone(), kept, config.limits);
     let admin = match config.admin {
         Some(address) => {
             let stats =
                 drivers.iter().zip(PLATFORMS).map(|(driver, platform)| (platform.name(), driver.stats().clone())).collect();
             let hub = Hub::new(trace.metrics(), bus.clone(), stats, broker.health(), certificates.ends())?;
-            let admin = Admin::start(address, Arc::new(hub)).await;
+            registered::first_operator(config, &members).await?;
+            let admin = Admin::start(address, Arc::new(hub), Some(members.clone())).await;
             Some(admin.with_context(|| format!("metrics and health cannot be served at {address}"))?)
         }
         None => None,
     };
-    Ok(Running { drivers, broker, bus, store, _registry: keep_registry, trace, certificates, admin, bound })
+    let follower = tokio::spawn(async move { members.follow().await });
+    Ok(Running { drivers, broker, bus, store, follower, trace, certificates, admin, bound })
 }
 
 fn build(
@@ -172,6 +175,9 @@ impl Running {
 
     /// Takes no more, lets what is in flight come to its end, and says goodbye to every peer.
     pub async fn stop(mut self) {
+        // What is registered is not changed any more while the rest comes to its end.
+        self.admin = None;
+        self.follower.abort();
         self.broker.stop().await;
         for driver in &mut self.drivers {
             driver.stop();
@@ -194,18 +200,4 @@ fn create_data_directory(config: &Config) -> anyhow::Result<()> {
         .mode(0o700)
         .create(&config.data_directory)
         .with_context(|| format!("cannot make the data directory {}", config.data_directory.display()))
-}
-
-pub(crate) fn registry(config: &Config) -> anyhow::Result<Registry> {
-    let community = match config.community {
-        crate::config::Community::Open => interchange_registry::Community::Open,
-        crate::config::Community::Invitation => interchange_registry::Community::Invitation,
-    };
-    Ok(Registry::new(Parts {
-        hub: config.domain.clone(),
-        members: config.members.iter().map(|(id, _)| id.clone()).collect(),
-        links: config.links.clone(),
-        partnerships: config.partnerships.clone(),
-        community,
-    })?)
 }

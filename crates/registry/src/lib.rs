@@ -6,8 +6,11 @@
 //!
 //! Domains that a person takes for one another are found by [`Lookalikes`], for whoever registers them.
 //!
+//! [`Members`] is the one that changes it while the hub runs: it holds a [`Directory`] in the database, beside what the configuration declares.
+//!
 //! Beside it the [`Store`]: what must outlive a restart of the hub and is no message (watches, and what adapters remember).
 
+mod directory;
 mod lookalike;
 mod route;
 mod store;
@@ -17,8 +20,13 @@ use std::sync::Arc;
 
 use interchange_model::{Domain, Link, LinkId, MemberId, PlatformName};
 
+pub use directory::{
+    Actor, Challenge, Change, ChangeError, ChangeFault, Directory, DomainEntry, INVITATION_LASTS, LinkEntry, Member, Moment,
+    Pair, Partnership, PartnershipState, Proof, ProofKind, Role, User,
+};
 pub use lookalike::{Lookalikes, skeleton};
-pub use store::{Change, Store, StoreError, WatchRow, WatchState};
+pub use store::members::{AuditRow, CheckLink, Members};
+pub use store::{Note, Store, StoreError, WatchRow, WatchState};
 
 /// Who may write to whom when nothing else is agreed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -215,6 +223,13 @@ impl Registry {
     pub fn hosted(&self) -> Arc<HashSet<Domain>> {
         self.hosted.clone()
     }
+}
+
+/// Whether a text may be the name of a member, link or user: 1 to 64 lower-case letters, digits, `-` and `.`, since it appears in metrics, logs and
+/// names of queues.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.')
 }
 
 fn ordered((first, second): (u32, u32)) -> (u32, u32) {

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 use interchange_model::{Address, Body, Domain, Envelope, LinkId, MessageId, Presence, Refusal, Watch};
-use interchange_registry::{Change, Registry, WatchRow, WatchState};
+use interchange_registry::{Note, Registry, WatchRow, WatchState};
 use rand::RngExt;
 use tokio::time::Instant;
 
@@ -99,7 +99,7 @@ pub(crate) struct Watches {
     up: HashSet<LinkId>,
     conversations: Conversations,
     /// To be stored.
-    pub(crate) changes: Vec<Change>,
+    pub(crate) changes: Vec<Note>,
     pub(crate) actions: Vec<Action>,
 }
 
@@ -395,7 +395,7 @@ impl Watches {
         if let Some(row) = self.rows.get_mut(&number) {
             row.stands(state, now.wall);
             let (watcher, presentity) = (row.watcher.clone(), row.presentity.clone());
-            self.changes.push(Change::Watch(WatchRow { watcher, presentity, state, since: now.wall }));
+            self.changes.push(Note::Watch(WatchRow { watcher, presentity, state, since: now.wall }));
         }
         number
     }
@@ -428,7 +428,7 @@ impl Watches {
                 self.counts.remove(&pair.0);
             }
         }
-        self.changes.push(Change::NoWatch { watcher: pair.0.clone(), presentity: pair.1.clone() });
+        self.changes.push(Note::NoWatch { watcher: pair.0.clone(), presentity: pair.1.clone() });
     }
 
     fn is_full(&self, watcher: &Address) -> bool {

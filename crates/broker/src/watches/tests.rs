@@ -113,12 +113,12 @@ impl World {
     fn stored(&mut self, mut rows: Vec<WatchRow>) -> Vec<WatchRow> {
         for change in self.watches.changes.drain(..) {
             let (watcher, presentity) = match &change {
-                Change::Watch(row) => (row.watcher.clone(), row.presentity.clone()),
-                Change::NoWatch { watcher, presentity } => (watcher.clone(), presentity.clone()),
-                Change::Remembered { .. } => unreachable!("only adapters remember"),
+                Note::Watch(row) => (row.watcher.clone(), row.presentity.clone()),
+                Note::NoWatch { watcher, presentity } => (watcher.clone(), presentity.clone()),
+                Note::Remembered { .. } => unreachable!("only adapters remember"),
             };
             rows.retain(|row| (&row.watcher, &row.presentity) != (&watcher, &presentity));
-            if let Change::Watch(row) = change {
+            if let Note::Watch(row) = change {
                 rows.push(row);
             }
         }

@@ -4,6 +4,7 @@
 //! value of a row takes the place of one that is not written yet, so what waits is never more than there are rows. What fails is kept and
 //! tried again. [`Store::flush`] waits for all that was noted before it.
 
+pub(crate) mod members;
 mod writer;
 
 use std::collections::HashMap;
@@ -69,7 +70,7 @@ impl WatchState {
 
 /// What may be written.
 #[derive(Debug, Clone)]
-pub enum Change {
+pub enum Note {
     /// A watch as it is now.
     Watch(WatchRow),
     /// There is no watch any more.
@@ -102,6 +103,14 @@ pub enum StoreError {
         found: i64,
         /// The last version known here.
         known: i64,
+    },
+    /// What it holds cannot stand beside what the configuration declares.
+    #[error("what is registered in {} contradicts hub.toml: {why}; take it out of hub.toml", path.display())]
+    Contradiction {
+        /// The database.
+        path: PathBuf,
+        /// What does.
+        why: String,
     },
     /// The database fails.
     #[error("cannot use the database {}: {source}", path.display())]
@@ -203,8 +212,8 @@ impl Store {
     }
 
     /// Notes a change; it is written soon. A name or value that is too long is logged and left out.
-    pub fn write(&self, change: Change) {
-        let Some((key, cells)) = row(change) else { return };
+    pub fn write(&self, note: Note) {
+        let Some((key, cells)) = row(note) else { return };
         if self.shared.pool.is_none() {
             let mut rows = lock(&self.shared.volatile);
             match (key, cells) {
@@ -300,9 +309,9 @@ impl Store {
 }
 
 /// A change as a row.
-fn row(change: Change) -> Option<(Key, Option<Cells>)> {
-    match change {
-        Change::Watch(WatchRow { watcher, presentity, state, since }) => {
+fn row(note: Note) -> Option<(Key, Option<Cells>)> {
+    match note {
+        Note::Watch(WatchRow { watcher, presentity, state, since }) => {
             let since = since.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
             let cells = Cells::Watch {
                 watcher: watcher.to_string(),
@@ -312,8 +321,8 @@ fn row(change: Change) -> Option<(Key, Option<Cells>)> {
             };
             Some((watch_key(&watcher, &presentity), Some(cells)))
         }
-        Change::NoWatch { watcher, presentity } => Some((watch_key(&watcher, &presentity), None)),
-        Change::Remembered { link, name, value } => {
+        Note::NoWatch { watcher, presentity } => Some((watch_key(&watcher, &presentity), None)),
+        Note::Remembered { link, name, value } => {
             if name.len() > LONGEST_NAME || value.as_ref().is_some_and(|value| value.len() > LONGEST_VALUE) {
                 tracing::error!(%link, "an adapter wants more remembered than can be: it is left out");
                 return None;

@@ -17,13 +17,13 @@ fn watch_row(watcher: &str, state: WatchState, seconds: u64) -> WatchRow {
 async fn what_was_written_is_there_after_a_restart_and_the_newest_counts() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(directory.path()).await.unwrap();
-    store.write(Change::Watch(watch_row("alice@a.example", WatchState::Asked, 1)));
-    store.write(Change::Watch(watch_row("carol@a.example", WatchState::Granted, 2)));
-    store.write(Change::Watch(watch_row("Alice@A.example", WatchState::Granted, 3)));
-    store.write(Change::Watch(watch_row("dave@a.example", WatchState::Refused, 4)));
-    store.write(Change::NoWatch { watcher: address("dave@a.example"), presentity: address("Bob@b.example") });
+    store.write(Note::Watch(watch_row("alice@a.example", WatchState::Asked, 1)));
+    store.write(Note::Watch(watch_row("carol@a.example", WatchState::Granted, 2)));
+    store.write(Note::Watch(watch_row("Alice@A.example", WatchState::Granted, 3)));
+    store.write(Note::Watch(watch_row("dave@a.example", WatchState::Refused, 4)));
+    store.write(Note::NoWatch { watcher: address("dave@a.example"), presentity: address("Bob@b.example") });
     let remember = |link: &str, name: &str, value: Option<&[u8]>| {
-        store.write(Change::Remembered { link: link.into(), name: name.into(), value: value.map(Vec::from) });
+        store.write(Note::Remembered { link: link.into(), name: name.into(), value: value.map(Vec::from) });
     };
     remember("sip", "dialog 1", Some(b"old"));
     store.flush().await;
@@ -51,7 +51,7 @@ async fn a_thousand_changes_are_one_or_few_transactions() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(directory.path()).await.unwrap();
     for number in 0..1000 {
-        store.write(Change::Watch(watch_row(&format!("u{number}@a.example"), WatchState::Granted, number)));
+        store.write(Note::Watch(watch_row(&format!("u{number}@a.example"), WatchState::Granted, number)));
     }
     store.flush().await;
     assert_eq!(store.watches().await.unwrap().len(), 1000);
@@ -64,10 +64,10 @@ async fn a_database_that_fails_is_tried_again_and_loses_nothing() {
     let store = Store::open(directory.path()).await.unwrap();
     let pool = store.shared.pool.clone().unwrap();
     sqlx::query("ALTER TABLE watch RENAME TO elsewhere").execute(&pool).await.unwrap();
-    store.write(Change::Watch(watch_row("alice@a.example", WatchState::Asked, 1)));
+    store.write(Note::Watch(watch_row("alice@a.example", WatchState::Asked, 1)));
     tokio::time::sleep(Duration::from_millis(200)).await;
     // A newer value of the same row meanwhile.
-    store.write(Change::Watch(watch_row("alice@a.example", WatchState::Granted, 2)));
+    store.write(Note::Watch(watch_row("alice@a.example", WatchState::Granted, 2)));
     sqlx::query("ALTER TABLE elsewhere RENAME TO watch").execute(&pool).await.unwrap();
     tokio::time::timeout(Duration::from_secs(10), store.flush()).await.unwrap();
     assert_eq!(store.watches().await.unwrap(), [watch_row("alice@a.example", WatchState::Granted, 2)]);
@@ -78,7 +78,7 @@ async fn a_database_that_fails_is_tried_again_and_loses_nothing() {
 async fn rows_that_cannot_be_understood_are_left_out() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(directory.path()).await.unwrap();
-    store.write(Change::Watch(watch_row("alice@a.example", WatchState::Asked, 1)));
+    store.write(Note::Watch(watch_row("alice@a.example", WatchState::Asked, 1)));
     store.flush().await;
     let pool = store.shared.pool.clone().unwrap();
     sqlx::query("INSERT INTO watch VALUES ('x', 'y', 'no address', 'bob@b.example', 'asked', 1)").execute(&pool).await.unwrap();

@@ -1,0 +1,357 @@
+//! `interchange member|domain|link|partner|user|audit`: the API of the running hub from a terminal.
+//!
+//! All of it goes by the API, and nothing else: what cannot be done there cannot be done here. On the hub's own machine the address comes from
+//! `hub.toml` and the token from the data directory; elsewhere both are given.
+
+mod client;
+mod show;
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Value, json};
+
+pub use client::Client;
+
+/// Where the hub is, and how one is known there.
+#[derive(Debug, Args)]
+pub struct Reach {
+    /// The hub's configuration, for its address and the first operator's token.
+    #[arg(long, value_name = "FILE", default_value = "hub.toml", global = true)]
+    config: PathBuf,
+    /// The API's address instead of the one in the configuration: http://127.0.0.1:9464
+    #[arg(long, value_name = "URL", env = "INTERCHANGE_URL", global = true)]
+    url: Option<String>,
+    /// A file with the token, instead of the first operator's in the data directory.
+    #[arg(long, value_name = "FILE", env = "INTERCHANGE_TOKEN_FILE", global = true)]
+    token_file: Option<PathBuf>,
+    /// For scripts: JSON as the API answers it.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+/// What is asked of the hub.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Organisations.
+    Member {
+        /// Where the hub is.
+        #[command(flatten)]
+        reach: Reach,
+        /// What.
+        #[command(subcommand)]
+        command: Member,
+    },
+    /// Their domains.
+    Domain {
+        /// Where the hub is.
+        #[command(flatten)]
+        reach: Reach,
+        /// What.
+        #[command(subcommand)]
+        command: Domain,
+    },
+    /// The connections to their servers.
+    Link {
+        /// Where the hub is.
+        #[command(flatten)]
+        reach: Reach,
+        /// What.
+        #[command(subcommand)]
+        command: Link,
+    },
+    /// Who exchanges messages with whom.
+    Partner {
+        /// Where the hub is.
+        #[command(flatten)]
+        reach: Reach,
+        /// What.
+        #[command(subcommand)]
+        command: Partner,
+    },
+    /// Who may use the API.
+    User {
+        /// Where the hub is.
+        #[command(flatten)]
+        reach: Reach,
+        /// What.
+        #[command(subcommand)]
+        command: User,
+    },
+    /// Who changed what, the newest first.
+    Audit {
+        /// Where the hub is.
+        #[command(flatten)]
+        reach: Reach,
+        /// How many rows, at most 1000.
+        #[arg(long, default_value = "50")]
+        limit: u32,
+    },
+}
+
+/// `interchange member`
+#[derive(Debug, Subcommand)]
+pub enum Member {
+    /// Register an organisation.
+    Add {
+        /// Its id: lower-case letters, digits, `-` and `.`.
+        member: String,
+        /// What people call it.
+        name: String,
+    },
+    /// Show them.
+    List,
+    /// Remove one that has nothing any more.
+    Remove {
+        /// Its id.
+        member: String,
+    },
+}
+
+/// `interchange domain`
+#[derive(Debug, Subcommand)]
+pub enum Domain {
+    /// Claim a domain for a member.
+    Add {
+        /// Whose it is.
+        member: String,
+        /// acme.example
+        domain: String,
+        /// It looks like another member's domain, and I have made sure that both are who they seem.
+        #[arg(long)]
+        allow_lookalike: bool,
+    },
+    /// Show them, with the proof of each.
+    List,
+    /// Say, as the operator, that a domain is its member's.
+    Vouch {
+        /// Which.
+        domain: String,
+    },
+    /// Give one up.
+    Remove {
+        /// Which.
+        domain: String,
+    },
+}
+
+/// `interchange link`
+#[derive(Debug, Subcommand)]
+pub enum Link {
+    /// Make a link, or change it. What is not given becomes the default.
+    Set {
+        /// Its name.
+        link: String,
+        /// Whose server.
+        #[arg(long)]
+        member: String,
+        /// xmpp or sip.
+        #[arg(long)]
+        platform: String,
+        /// A domain of the member that the server serves; may be given again.
+        #[arg(long = "domain", required = true)]
+        domains: Vec<String>,
+        /// A setting of the platform: host=xmpp.acme.example, port=5269; may be given again.
+        #[arg(long = "setting", value_name = "KEY=VALUE")]
+        settings: Vec<String>,
+    },
+    /// Show them, with their state.
+    List,
+    /// Take one away.
+    Remove {
+        /// Which.
+        link: String,
+    },
+}
+
+/// `interchange partner`
+#[derive(Debug, Subcommand)]
+pub enum Partner {
+    /// One member asks another for a partnership.
+    Invite {
+        /// Who asks.
+        from: String,
+        /// Who is asked.
+        to: String,
+    },
+    /// The invited member agrees: messages pass from now on.
+    Approve {
+        /// Who agrees.
+        member: String,
+        /// Who had asked.
+        partner: String,
+    },
+    /// Either ends it, or refuses or takes back an invitation.
+    Revoke {
+        /// Who.
+        member: String,
+        /// With whom.
+        partner: String,
+    },
+    /// Show them.
+    List,
+}
+
+/// `interchange user`
+#[derive(Debug, Subcommand)]
+pub enum User {
+    /// Let somebody use the API, or give them a new token. It is shown once.
+    Set {
+        /// Their name.
+        user: String,
+        /// What they may do.
+        #[arg(long)]
+        role: RoleName,
+        /// Whose administrator, for the role `member`.
+        #[arg(long, required_if_eq("role", "member"))]
+        member: Option<String>,
+    },
+    /// Show them.
+    List,
+    /// Shut one out.
+    Remove {
+        /// Who.
+        user: String,
+    },
+}
+
+/// What a user may do.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum RoleName {
+    /// Everything.
+    Operator,
+    /// Reads everything.
+    Auditor,
+    /// Administrator of one member.
+    Member,
+}
+
+/// What a command asks of the API.
+enum Request {
+    Read(&'static str),
+    Change(Value),
+    User(Value),
+    Audit(u32),
+}
+
+/// Asks the hub, and answers what is to be printed.
+///
+/// # Errors
+/// When the hub does not answer, or refuses: with its reason.
+pub fn run(command: Command) -> anyhow::Result<String> {
+    let (reach, request) = match command {
+        Command::Member { reach, command } => (reach, member(command)),
+        Command::Domain { reach, command } => (reach, domain(command)),
+        Command::Link { reach, command } => (reach, link(command)?),
+        Command::Partner { reach, command } => (reach, partner(command)),
+        Command::User { reach, command } => (reach, user(command)),
+        Command::Audit { reach, limit } => (reach, Request::Audit(limit)),
+    };
+    let client = Client::new(&reach.config, reach.url.as_deref(), reach.token_file.as_deref())?;
+    let (answer, show): (Value, fn(&Value) -> String) = match request {
+        Request::Read(what) => (client.get(&format!("/api/v1/{what}"))?, show::of(what)),
+        Request::Audit(limit) => (client.get(&format!("/api/v1/audit?limit={limit}"))?, show::of("audit")),
+        Request::Change(change) => (client.post("/api/v1/changes", &change)?, show::changed),
+        Request::User(user) => (client.post("/api/v1/users", &user)?, show::token),
+    };
+    Ok(if reach.json { format!("{answer}\n") } else { show(&answer) })
+}
+
+fn change(name: &str, mut rest: Value) -> Request {
+    rest["change"] = name.into();
+    Request::Change(rest)
+}
+
+fn member(command: Member) -> Request {
+    match command {
+        Member::List => Request::Read("members"),
+        Member::Add { member, name } => change("add-member", json!({"member": member, "name": name})),
+        Member::Remove { member } => change("remove-member", json!({"member": member})),
+    }
+}
+
+fn domain(command: Domain) -> Request {
+    match command {
+        Domain::List => Request::Read("domains"),
+        Domain::Add { member, domain, allow_lookalike } => {
+            change("add-domain", json!({"member": member, "domain": domain, "allow_lookalike": allow_lookalike}))
+        }
+        Domain::Vouch { domain } => change("vouch-domain", json!({"domain": domain})),
+        Domain::Remove { domain } => change("remove-domain", json!({"domain": domain})),
+    }
+}
+
+fn link(command: Link) -> anyhow::Result<Request> {
+    Ok(match command {
+        Link::List => Request::Read("links"),
+        Link::Remove { link } => change("remove-link", json!({"link": link})),
+        Link::Set { link, member, platform, domains, settings } => {
+            let settings = read_settings(&settings)?;
+            let link = json!({"link": link, "member": member, "platform": platform, "domains": domains, "settings": settings});
+            change("set-link", link)
+        }
+    })
+}
+
+fn partner(command: Partner) -> Request {
+    match command {
+        Partner::List => Request::Read("partnerships"),
+        Partner::Invite { from, to } => change("invite", json!({"from": from, "to": to})),
+        Partner::Approve { member, partner } => change("approve", json!({"member": member, "partner": partner})),
+        Partner::Revoke { member, partner } => change("revoke", json!({"member": member, "partner": partner})),
+    }
+}
+
+fn user(command: User) -> Request {
+    match command {
+        User::List => Request::Read("users"),
+        User::Remove { user } => change("remove-user", json!({"user": user})),
+        User::Set { user, role, member } => Request::User(match role {
+            RoleName::Operator => json!({"user": user, "role": "operator"}),
+            RoleName::Auditor => json!({"user": user, "role": "auditor"}),
+            RoleName::Member => json!({"user": user, "role": "member", "member": member}),
+        }),
+    }
+}
+
+/// `KEY=VALUE` as a line of TOML would be read; what is no value there is a text, so that names of hosts need no quotes.
+fn read_settings(settings: &[String]) -> anyhow::Result<Value> {
+    let mut all = toml::Table::new();
+    for setting in settings {
+        let (key, value) = setting.split_once('=').with_context(|| format!("`{}` is not KEY=VALUE", setting.escape_debug()))?;
+        let key = key.trim();
+        if key.is_empty() || !key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') {
+            anyhow::bail!("`{}` is not the name of a setting: see the platform's page in docs/platforms", key.escape_debug());
+        }
+        let parsed = toml::from_str::<toml::Table>(&format!("value = {value}")).ok();
+        // One value and nothing after it: a line break in it could bring more.
+        let parsed = parsed.filter(|table| table.len() == 1).and_then(|mut table| table.remove("value"));
+        all.insert(key.to_owned(), parsed.unwrap_or_else(|| toml::Value::String(value.trim().to_owned())));
+    }
+    Ok(serde_json::to_value(all)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_read_as_one_writes_them() {
+        let read = |settings: &[&str]| read_settings(&settings.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
+        assert_eq!(
+            read(&[
+                "host=xmpp.acme.example",
+                "port=5269",
+                "bidi = true",
+                "authentication=[\"dialback\"]",
+                "note=\"a=b\"",
+                "address=10.0.0.1"
+            ])
+            .unwrap(),
+            json!({"host": "xmpp.acme.example", "port": 5269, "bidi": true, "authentication": ["dialback"], "note": "a=b", "address": "10.0.0.1"})
+        );
+        assert!(read(&["host"]).unwrap_err().to_string().contains("KEY=VALUE"));
+        assert!(read(&["a.b=1"]).unwrap_err().to_string().contains("name of a setting"));
+    }
+}

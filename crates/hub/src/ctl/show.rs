@@ -1,0 +1,133 @@
+//! Answers as tables for people.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+/// How the answer to this path is shown.
+pub(super) fn of(path: &str) -> fn(&Value) -> String {
+    match path {
+        "members" => |answer| {
+            table(answer, &["member", "name", "kept in"], |row| vec![text(&row["member"]), text(&row["name"]), kept(row)])
+        },
+        "domains" => domains,
+        "links" => links,
+        "partnerships" => partnerships,
+        "users" => |answer| {
+            table(answer, &["user", "role", "member"], |row| vec![text(&row["user"]), text(&row["role"]), text(&row["member"])])
+        },
+        _ => audit,
+    }
+}
+
+pub(super) fn changed(answer: &Value) -> String {
+    format!("done: version {}\n", text(&answer["version"]))
+}
+
+pub(super) fn token(answer: &Value) -> String {
+    format!("the token of {}, which is not shown again:\n{}\n", text(&answer["user"]), text(&answer["token"]))
+}
+
+fn domains(answer: &Value) -> String {
+    let mut shown = table(answer, &["domain", "member", "proof", "kept in"], |row| {
+        let proof = &row["proof"];
+        let proof = match proof["kind"].as_str() {
+            Some(kind) => format!("{kind}, by {} at {}", text(&proof["by"]), when(proof["at"].as_u64())),
+            None if row["declared"] == true => "declared".to_owned(),
+            None => "not proven".to_owned(),
+        };
+        vec![text(&row["domain"]), text(&row["member"]), proof, kept(row)]
+    });
+    for row in answer.as_array().into_iter().flatten().filter(|row| row["declared"] == false && row["proof"].is_null()) {
+        shown.push_str(&format!(
+            "{} is not proven: links cannot serve it until an operator runs interchange domain vouch {}\n",
+            text(&row["domain"]),
+            text(&row["domain"])
+        ));
+    }
+    shown
+}
+
+fn links(answer: &Value) -> String {
+    table(answer, &["link", "member", "platform", "domains", "state", "why", "kept in"], |row| {
+        let domains: Vec<_> = row["domains"].as_array().into_iter().flatten().map(text).collect();
+        let cell = |key: &str| text(&row[key]);
+        vec![cell("link"), cell("member"), cell("platform"), domains.join(" "), cell("state"), cell("why"), kept(row)]
+    })
+}
+
+fn partnerships(answer: &Value) -> String {
+    table(answer, &["members", "state", "invited by", "since", "until"], |row| {
+        let members: Vec<_> = row["members"].as_array().into_iter().flatten().map(text).collect();
+        let at = |key: &str| when(row[key].as_u64());
+        vec![members.join(" "), text(&row["state"]), text(&row["invited_by"]), at("since"), at("expires")]
+    })
+}
+
+fn audit(answer: &Value) -> String {
+    table(answer, &["version", "at", "by", "change", "of", "from", "to"], |row| {
+        let at = when(row["at"].as_u64().map(|millis| millis / 1000));
+        let of = format!("{} {}", text(&row["kind"]), text(&row["id"]));
+        let cell = |key: &str| text(&row[key]);
+        vec![cell("version"), at, cell("actor"), cell("change"), of, cell("before"), cell("after")]
+    })
+}
+
+fn kept(row: &Value) -> String {
+    if row["declared"] == true { "hub.toml".to_owned() } else { "the store".to_owned() }
+}
+
+fn table(answer: &Value, head: &[&str], cells: impl Fn(&Value) -> Vec<String>) -> String {
+    let rows = answer.as_array().map(Vec::as_slice).unwrap_or_default();
+    if rows.is_empty() {
+        return "none\n".to_owned();
+    }
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_BORDERS_ONLY)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(head.iter().copied());
+    for row in rows {
+        table.add_row(cells(row));
+    }
+    format!("{table}\n")
+}
+
+/// A cell: what others wrote cannot steer the terminal.
+fn text(value: &Value) -> String {
+    let text = match value {
+        Value::Null => return String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    text.chars().map(|c| if c.is_control() { '\u{FFFD}' } else { c }).collect()
+}
+
+/// A time in UTC.
+fn when(seconds: Option<u64>) -> String {
+    let Some(seconds) = seconds else { return String::new() };
+    let Some(at) = UNIX_EPOCH.checked_add(Duration::from_secs(seconds)) else { return String::new() };
+    OffsetDateTime::from(at).format(format_description!("[year]-[month]-[day] [hour]:[minute]")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_row_for_each_and_no_control_characters() {
+        let links = json!([{"link": "acme", "member": "acme", "platform": "xmpp", "domains": ["a.example", "b.example"], "state": "retrying", "why": "refused\u{1b}[2J", "declared": false}]);
+        let shown = of("links")(&links);
+        for wanted in ["acme", "a.example b.example", "retrying", "refused\u{FFFD}[2J", "the store"] {
+            assert!(shown.contains(wanted), "{wanted}: {shown}");
+        }
+        assert_eq!(of("members")(&json!([])), "none\n");
+        assert_eq!(when(Some(1_700_000_000)), "2023-11-14 22:13");
+        assert_eq!(when(Some(u64::MAX)), "");
+    }
+}

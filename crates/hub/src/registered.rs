@@ -1,0 +1,98 @@
+//! What is registered beside what `hub.toml` declares, and the first user of the API.
+
+use anyhow::Context;
+use interchange_admin::new_token;
+use interchange_model::{Link, SettingsError};
+use interchange_registry::{Actor, Change, Members, Parts, Role, Store};
+
+use crate::config::Config;
+use crate::platforms::PLATFORMS;
+use crate::secret;
+
+/// The user that the first start makes.
+pub const FIRST_USER: &str = "operator";
+/// The file in the data directory with their token.
+pub const TOKEN_FILE: &str = "operator.token";
+
+/// What the configuration declares.
+#[must_use]
+pub fn declared(config: &Config) -> Parts {
+    let community = match config.community {
+        crate::config::Community::Open => interchange_registry::Community::Open,
+        crate::config::Community::Invitation => interchange_registry::Community::Invitation,
+    };
+    Parts {
+        hub: config.domain.clone(),
+        members: config.members.iter().map(|(id, _)| id.clone()).collect(),
+        links: config.links.clone(),
+        partnerships: config.partnerships.clone(),
+        community,
+    }
+}
+
+/// Everything that is registered.
+///
+/// # Errors
+/// When the database cannot be read, or contradicts the configuration.
+pub async fn open(config: &Config, store: Store) -> anyhow::Result<Members> {
+    Ok(Members::open(store, declared(config), Box::new(check_link)).await?)
+}
+
+/// The configuration with all that is registered in its data directory beside it, for commands that look at both. The same, where no hub was ever started.
+///
+/// # Errors
+/// As [`open`].
+pub async fn with_registered(mut config: Config) -> anyhow::Result<Config> {
+    if !config.data_directory.join("hub.db").exists() {
+        return Ok(config);
+    }
+    let store = Store::open(&config.data_directory).await?;
+    let members = open(&config, store.clone()).await?;
+    let (_, directory) = members.directory();
+    config.members.extend(directory.members.iter().map(|(id, member)| (id.clone(), member.name.clone())));
+    let parts = directory.parts(&declared(&config));
+    config.links = parts.links;
+    config.partnerships = parts.partnerships;
+    store.close().await;
+    Ok(config)
+}
+
+/// Whether a platform understands a link.
+fn check_link(link: &Link) -> Result<(), SettingsError> {
+    match PLATFORMS
+        .iter()
+        .find(|platform| platform.name == link.platform.as_str() && platform.name != interchange_echo::PLATFORM.name)
+    {
+        Some(platform) => (platform.check_link)(&link.settings),
+        None => {
+            let known: Vec<_> =
+                PLATFORMS.iter().map(|platform| platform.name).filter(|name| *name != interchange_echo::PLATFORM.name).collect();
+            Err(SettingsError::new(
+                "",
+                format!("there is no platform `{}`: this hub has {}", link.platform.as_str().escape_debug(), known.join(", ")),
+            ))
+        }
+    }
+}
+
+/// Makes the first operator where nobody may use the API yet. The token goes to a file that only the hub's user may read, and not to the
+/// log, which more people read and which is kept for longer.
+///
+/// # Errors
+/// When the file or the database cannot be written.
+pub async fn first_operator(config: &Config, members: &Members) -> anyhow::Result<()> {
+    if !members.directory().1.users.is_empty() {
+        return Ok(());
+    }
+    let path = config.data_directory.join(TOKEN_FILE);
+    let (token, token_hash) =
+        tokio::task::spawn_blocking(|| new_token(FIRST_USER)).await.context("the token cannot be hashed")?;
+    // The file first: a token that nobody knows is worse than a file whose token is not right and is made again at the next start.
+    let _ = std::fs::remove_file(&path);
+    secret::write_private(&path, format!("{token}\n").as_bytes())?;
+    let by = Actor { name: "first-start".to_owned(), role: Role::Operator };
+    let change = Change::SetUser { user: FIRST_USER.to_owned(), role: Role::Operator, token_hash };
+    members.apply(&by, &change, rand::random()).await?;
+    tracing::info!(file = %path.display(), "the first start: the token of the API's user `{FIRST_USER}` is in this file");
+    Ok(())
+}

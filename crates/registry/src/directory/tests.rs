@@ -1,0 +1,275 @@
+use interchange_model::{Domain, Link, PlatformName, Settings};
+
+use super::*;
+use crate::Community;
+
+const NOW: u64 = 1_700_000_000;
+
+fn declared() -> Parts {
+    let link = |id: &str, member: &str, domain: &str| Link {
+        id: id.into(),
+        member: member.into(),
+        platform: PlatformName::from_static("pigeon"),
+        domains: vec![Domain::parse(domain).unwrap()],
+        pace: Pace::default(),
+        settings: Settings::default(),
+    };
+    Parts {
+        hub: Domain::parse("hub.example").unwrap(),
+        members: vec!["hub".into(), "fixed".into()],
+        links: vec![link("echo", "hub", "hub.example"), link("fixed", "fixed", "fixed.example")],
+        partnerships: Vec::new(),
+        community: Community::Invitation,
+    }
+}
+
+fn operator() -> Actor {
+    Actor { name: "ops".to_owned(), role: Role::Operator }
+}
+
+fn admin(member: &str) -> Actor {
+    Actor { name: format!("admin-of-{member}"), role: Role::Member { member: member.into() } }
+}
+
+/// A change as the API takes it.
+fn change(json: &str) -> Change {
+    serde_json::from_str(json).unwrap_or_else(|error| panic!("{json}: {error}"))
+}
+
+struct World {
+    directory: Directory,
+    now: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        Self { directory: Directory::default(), now: NOW }
+    }
+
+    fn change(&mut self, by: &Actor, json: &str) -> Result<(), ChangeError> {
+        self.directory = self.directory.with(by, &change(json), &declared(), Moment { now: self.now, random: 7 })?;
+        Ok(())
+    }
+
+    #[track_caller]
+    fn done(&mut self, by: &Actor, json: &str) {
+        self.change(by, json).unwrap_or_else(|error| panic!("{json}: {error}"));
+    }
+
+    /// That it is refused, changes nothing, and says this.
+    #[track_caller]
+    fn refused(&mut self, by: &Actor, json: &str, fault: ChangeFault, says: &str) {
+        let before = self.directory.clone();
+        let error = self.change(by, json).expect_err(json);
+        assert_eq!(error.fault, fault, "{json}: {error}");
+        assert!(error.message.contains(says), "{json}: {error}");
+        assert_eq!(self.directory, before, "{json}");
+    }
+
+    /// Acme and Globex, each with a proven domain and a link.
+    fn with_two() -> Self {
+        let mut world = Self::new();
+        for member in ["acme", "globex"] {
+            world.done(&operator(), &format!(r#"{{"change":"add-member","member":"{member}","name":"{member} Ltd"}}"#));
+            world.done(&admin(member), &format!(r#"{{"change":"add-domain","member":"{member}","domain":"{member}.example"}}"#));
+            world.done(&operator(), &format!(r#"{{"change":"vouch-domain","domain":"{member}.example"}}"#));
+            world.done(
+                &admin(member),
+                &format!(r#"{{"change":"set-link","link":"{member}","member":"{member}","platform":"xmpp","domains":["{member}.example"]}}"#),
+            );
+        }
+        world
+    }
+
+    fn agreed(&self) -> usize {
+        self.directory.parts(&declared()).partnerships.len()
+    }
+}
+
+#[test]
+fn a_member_from_registration_to_a_partner_and_back() {
+    let mut world = World::with_two();
+    let parts = world.directory.parts(&declared());
+    assert_eq!((parts.members.len(), parts.links.len()), (4, 4));
+    assert!(crate::Registry::new(parts).is_ok());
+    world.done(&admin("acme"), r#"{"change":"invite","from":"acme","to":"globex"}"#);
+    assert_eq!(world.agreed(), 0, "an invitation lets nothing pass");
+    world.refused(
+        &admin("acme"),
+        r#"{"change":"approve","member":"acme","partner":"globex"}"#,
+        ChangeFault::Conflict,
+        "theirs to approve",
+    );
+    world.refused(
+        &admin("acme"),
+        r#"{"change":"approve","member":"globex","partner":"acme"}"#,
+        ChangeFault::Forbidden,
+        "administrator of acme",
+    );
+    world.done(&admin("globex"), r#"{"change":"approve","member":"globex","partner":"acme"}"#);
+    assert_eq!(world.agreed(), 1);
+    world.refused(
+        &admin("globex"),
+        r#"{"change":"invite","from":"globex","to":"acme"}"#,
+        ChangeFault::Conflict,
+        "partners already",
+    );
+    world.refused(&operator(), r#"{"change":"remove-member","member":"acme"}"#, ChangeFault::Conflict, "link acme");
+    world.done(&admin("acme"), r#"{"change":"revoke","member":"acme","partner":"globex"}"#);
+    assert_eq!(world.agreed(), 0);
+    world.refused(
+        &admin("acme"),
+        r#"{"change":"remove-domain","domain":"acme.example"}"#,
+        ChangeFault::Conflict,
+        "link `acme` serves",
+    );
+    world.done(&admin("acme"), r#"{"change":"remove-link","link":"acme"}"#);
+    world.done(&admin("acme"), r#"{"change":"remove-domain","domain":"acme.example"}"#);
+    world.done(&operator(), r#"{"change":"remove-member","member":"acme"}"#);
+}
+
+#[test]
+fn an_invitation_is_void_after_14_days() {
+    let mut world = World::with_two();
+    world.done(&admin("acme"), r#"{"change":"invite","from":"acme","to":"globex"}"#);
+    world.refused(&admin("globex"), r#"{"change":"invite","from":"globex","to":"acme"}"#, ChangeFault::Conflict, "approve that");
+    world.now += INVITATION_LASTS + 1;
+    world.refused(
+        &admin("globex"),
+        r#"{"change":"approve","member":"globex","partner":"acme"}"#,
+        ChangeFault::Conflict,
+        "14 days",
+    );
+    // Either may ask anew.
+    world.done(&admin("globex"), r#"{"change":"invite","from":"globex","to":"acme"}"#);
+    world.done(&admin("acme"), r#"{"change":"approve","member":"acme","partner":"globex"}"#);
+}
+
+#[test]
+fn who_may_do_what() {
+    let auditor = Actor { name: "eve".to_owned(), role: Role::Auditor };
+    let all = [
+        r#"{"change":"add-member","member":"x","name":"X"}"#,
+        r#"{"change":"remove-member","member":"globex"}"#,
+        r#"{"change":"add-domain","member":"globex","domain":"x.example"}"#,
+        r#"{"change":"vouch-domain","domain":"globex.example"}"#,
+        r#"{"change":"set-link","link":"globex","member":"globex","platform":"xmpp","domains":["globex.example"]}"#,
+        r#"{"change":"invite","from":"globex","to":"acme"}"#,
+        r#"{"change":"revoke","member":"globex","partner":"acme"}"#,
+        r#"{"change":"remove-user","user":"ops"}"#,
+    ];
+    let mut world = World::with_two();
+    for json in all {
+        world.refused(&auditor, json, ChangeFault::Forbidden, "auditor");
+        world.refused(&admin("acme"), json, ChangeFault::Forbidden, "administrator of acme");
+    }
+    // What is another member's is not shown to be there.
+    for json in [r#"{"change":"remove-link","link":"globex"}"#, r#"{"change":"remove-domain","domain":"globex.example"}"#] {
+        world.refused(&admin("acme"), json, ChangeFault::NotFound, "there is no");
+        world.refused(&auditor, json, ChangeFault::Forbidden, "auditor");
+    }
+    // Neither what only the hub may say, nor what nobody says, comes in from outside.
+    for json in [
+        r#"{"change":"prove-domain","domain":"globex.example","challenge":"x"}"#,
+        r#"{"change":"set-user","user":"x","role":{"role":"operator"},"token_hash":"x"}"#,
+        r#"{"change":"add-member","member":"x","name":"X","admin":true}"#,
+        r#"{"change":"add-domain","member":"acme","domain":"a..b"}"#,
+    ] {
+        assert!(serde_json::from_str::<Change>(json).is_err(), "{json}");
+    }
+}
+
+#[test]
+fn abuse_12_nobody_claims_what_is_another_s() {
+    let mut world = World::with_two();
+    for (domain, fault, says) in [
+        ("globex.example", ChangeFault::Conflict, "another member"),
+        ("GLOBEX.example.", ChangeFault::Conflict, "another member"),
+        ("fixed.example", ChangeFault::Conflict, "another member"),
+        ("hub.example", ChangeFault::Conflict, "another member"),
+        ("acme.example", ChangeFault::Conflict, "already"),
+        ("co.uk", ChangeFault::Invalid, "public suffix"),
+        ("github.io", ChangeFault::Invalid, "public suffix"),
+        ("com", ChangeFault::Invalid, "public suffix"),
+        // A Cyrillic о.
+        ("glоbex.example", ChangeFault::Conflict, "looks like"),
+    ] {
+        let json = format!(r#"{{"change":"add-domain","member":"acme","domain":"{domain}"}}"#);
+        world.refused(&admin("acme"), &json, fault, says);
+    }
+    // Only an operator says that it is in order.
+    let allow = r#"{"change":"add-domain","member":"acme","domain":"glоbex.example","allow_lookalike":true}"#;
+    world.refused(&admin("acme"), allow, ChangeFault::Conflict, "looks like");
+    world.done(&operator(), allow);
+    // Unproven, it is of no use; another's, neither.
+    for domain in ["glоbex.example", "globex.example"] {
+        let json = format!(r#"{{"change":"set-link","link":"acme","member":"acme","platform":"xmpp","domains":["{domain}"]}}"#);
+        world.refused(&admin("acme"), &json, ChangeFault::Conflict, "prove it first");
+    }
+    world.refused(
+        &admin("acme"),
+        r#"{"change":"set-link","link":"globex","member":"acme","platform":"xmpp","domains":["acme.example"]}"#,
+        ChangeFault::Conflict,
+        "another member or platform",
+    );
+}
+
+#[test]
+fn what_hub_toml_declares_is_changed_there() {
+    let mut world = World::with_two();
+    let wrong = ChangeFault::Conflict;
+    world.refused(&operator(), r#"{"change":"remove-member","member":"fixed"}"#, wrong, "hub.toml");
+    world.refused(&operator(), r#"{"change":"remove-link","link":"fixed"}"#, wrong, "hub.toml");
+    world.refused(&operator(), r#"{"change":"remove-domain","domain":"fixed.example"}"#, wrong, "hub.toml");
+    world.refused(&operator(), r#"{"change":"add-member","member":"fixed","name":"F"}"#, wrong, "already");
+    let link = r#"{"change":"set-link","link":"fixed","member":"fixed","platform":"echo","domains":[]}"#;
+    world.refused(&operator(), link, wrong, "hub.toml");
+    // It may have partners like any other.
+    world.done(&operator(), r#"{"change":"invite","from":"fixed","to":"acme"}"#);
+    world.done(&admin("acme"), r#"{"change":"approve","member":"acme","partner":"fixed"}"#);
+    assert!(crate::Registry::new(world.directory.parts(&declared())).is_ok());
+}
+
+#[test]
+fn names_are_names() {
+    let mut world = World::new();
+    for name in ["", "Acme", "a b", "a/b", "ä", &"a".repeat(65)] {
+        let json = format!(r#"{{"change":"add-member","member":"{name}","name":"X"}}"#);
+        world.refused(&operator(), &json, ChangeFault::Invalid, "is not a name");
+    }
+    world.refused(
+        &operator(),
+        r#"{"change":"add-member","member":"a","name":"X\r\nY"}"#,
+        ChangeFault::Invalid,
+        "control characters",
+    );
+    world.refused(&operator(), r#"{"change":"add-member","member":"a","name":""}"#, ChangeFault::Invalid, "1 to 200");
+}
+
+#[test]
+fn the_last_operator_stays() {
+    let mut world = World::new();
+    let moment = Moment { now: NOW, random: 0 };
+    for user in ["one", "two"] {
+        let change = Change::SetUser { user: user.to_owned(), role: Role::Operator, token_hash: "hash".to_owned() };
+        world.directory = world.directory.with(&operator(), &change, &declared(), moment).unwrap();
+    }
+    world.done(&operator(), r#"{"change":"remove-user","user":"one"}"#);
+    world.refused(&operator(), r#"{"change":"remove-user","user":"two"}"#, ChangeFault::Conflict, "last operator");
+}
+
+#[test]
+fn rows_are_read_as_they_were_written() {
+    let mut world = World::with_two();
+    world.done(&admin("acme"), r#"{"change":"invite","from":"acme","to":"globex"}"#);
+    let change = Change::SetUser { user: "a".into(), role: Role::Member { member: "acme".into() }, token_hash: "hash".into() };
+    let moment = Moment { now: NOW, random: 0 };
+    let directory = world.directory.with(&operator(), &change, &declared(), moment).unwrap();
+    let rows = directory.rows().into_iter().map(|((kind, id), value)| (kind.to_owned(), id, value));
+    assert_eq!(Directory::from_rows(rows), Ok(directory));
+    for (kind, id, value) in [("pigeon", "x", "{}"), ("member", "x", "{}"), ("domain", "a..b", "{}"), ("partnership", "x", "{}")]
+    {
+        let error = Directory::from_rows([(kind.to_owned(), id.to_owned(), value.to_owned())]).unwrap_err();
+        assert!(error.contains(kind) && error.contains("cannot be understood"), "{error}");
+    }
+}

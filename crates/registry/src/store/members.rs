@@ -1,0 +1,306 @@
+//! The only writer of what is registered.
+//!
+//! One transaction reads the version, makes the change on what is registered then, and writes entries, audit rows and the next version: two
+//! nodes cannot overwrite one another, and a crash leaves a change whole or absent. Each node asks for the version twice a second.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use interchange_model::{Link, SettingsError};
+use serde::Serialize;
+use sqlx::{Connection, Row as _, SqliteConnection, SqlitePool};
+use tokio::sync::{Mutex, watch};
+
+use super::{Store, StoreError};
+use crate::directory::{Actor, Change, ChangeError, ChangeFault, Directory, Moment};
+use crate::{Parts, Registry};
+
+/// How often a node looks whether another has changed something.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// The most audit rows in one answer.
+const MOST_AUDIT: u32 = 1000;
+
+/// Judges what a platform must understand: that there is such a platform, and that the settings are right.
+pub type CheckLink = dyn Fn(&Link) -> Result<(), SettingsError> + Send + Sync;
+
+/// A change as it was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AuditRow {
+    /// The version that it made: rises by one with each change.
+    pub version: u64,
+    /// `member`, `domain`, `link`, `partnership` or `user`.
+    pub kind: String,
+    /// Which of them.
+    pub id: String,
+    /// In milliseconds since 1970.
+    pub at: u64,
+    /// Who made it.
+    pub actor: String,
+    /// Its name: `add-member`.
+    pub change: String,
+    /// The entry before, as JSON; absent if there was none.
+    pub before: Option<serde_json::Value>,
+    /// The entry after, as JSON; absent if there is none.
+    pub after: Option<serde_json::Value>,
+}
+
+/// What is registered: what the configuration declares, and what the database holds.
+pub struct Members {
+    store: Store,
+    declared: Parts,
+    check: Box<CheckLink>,
+    /// One writer at a time in this process; the database sees to the others.
+    writer: Mutex<()>,
+    known: watch::Sender<Known>,
+    registry: watch::Sender<Arc<Registry>>,
+}
+
+#[derive(Clone)]
+struct Known {
+    version: u64,
+    directory: Arc<Directory>,
+}
+
+impl Members {
+    /// Reads what is registered. A store that is volatile has nothing, and refuses changes.
+    ///
+    /// # Errors
+    /// [`StoreError`]; also when what the database holds contradicts what the configuration declares.
+    pub async fn open(store: Store, declared: Parts, check: Box<CheckLink>) -> Result<Self, StoreError> {
+        let (version, directory) = match &store.shared.pool {
+            Some(pool) => {
+                let mut connection = pool.acquire().await.map_err(|source| store.failed(source))?;
+                let version = version(&mut connection).await.map_err(|source| store.failed(source))?;
+                (version, read(&mut connection).await.map_err(|source| store.failed(source))?)
+            }
+            None => (0, Directory::default()),
+        };
+        let registry = Registry::new(directory.parts(&declared))
+            .map_err(|error| StoreError::Contradiction { path: store.shared.path.clone(), why: error.to_string() })?;
+        Ok(Self {
+            store,
+            declared,
+            check,
+            writer: Mutex::new(()),
+            known: watch::Sender::new(Known { version, directory: Arc::new(directory) }),
+            registry: watch::Sender::new(Arc::new(registry)),
+        })
+    }
+
+    /// The registry now, and each that follows.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Arc<Registry>> {
+        self.registry.subscribe()
+    }
+
+    /// What the database holds, and its version.
+    #[must_use]
+    pub fn directory(&self) -> (u64, Arc<Directory>) {
+        let known = self.known.borrow();
+        (known.version, known.directory.clone())
+    }
+
+    /// What the configuration declares.
+    #[must_use]
+    pub fn declared(&self) -> &Parts {
+        &self.declared
+    }
+
+    /// Checks a change, writes it with who made it, and has this node go by it. Answers the version that it made.
+    ///
+    /// # Errors
+    /// Why nothing was changed.
+    pub async fn apply(&self, by: &Actor, change: &Change, random: u128) -> Result<u64, ChangeError> {
+        let _one = self.writer.lock().await;
+        let unavailable = |why: &dyn std::fmt::Display| {
+            tracing::error!(%why, "what is registered cannot be changed");
+            ChangeError::new(ChangeFault::Unavailable, "the hub's database fails: nothing was changed; its log says why")
+        };
+        let Some(pool) = &self.store.shared.pool else { return Err(unavailable(&"nothing is kept over a restart")) };
+        let mut connection = pool.acquire().await.map_err(|error| unavailable(&error))?;
+        // Immediate: what is read here is what is changed, whatever other nodes do.
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(|error| unavailable(&error))?;
+        let version = version(&mut transaction).await.map_err(|error| unavailable(&error))?;
+        let before = match self.known.borrow().clone() {
+            known if known.version == version => Some(known.directory),
+            _ => None,
+        };
+        let before = match before {
+            Some(directory) => directory,
+            None => Arc::new(read(&mut transaction).await.map_err(|error| unavailable(&error))?),
+        };
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let after = before.with(by, change, &self.declared, Moment { now: wall.as_secs(), random })?;
+        let parts = after.parts(&self.declared);
+        if let Change::SetLink { link, .. } = change {
+            let link = parts.links.iter().find(|known| known.id == *link).expect("it was just set");
+            (self.check)(link).map_err(|error| {
+                let at = if error.path.is_empty() { String::new() } else { format!(" at `{}`", error.path) };
+                ChangeError::new(ChangeFault::Invalid, format!("the settings of link `{}`{at}: {}", link.id, error.message))
+            })?;
+        }
+        let registry = Registry::new(parts)?;
+        let at = i64::try_from(wall.as_millis()).unwrap_or(i64::MAX);
+        let next = version + 1;
+        write(&mut transaction, &before, &after, next, &Stamp { at, actor: &by.name, change: change.name() })
+            .await
+            .map_err(|error| unavailable(&error))?;
+        transaction.commit().await.map_err(|error| unavailable(&error))?;
+        tracing::info!(version = next, actor = by.name, change = change.name(), "what is registered has changed");
+        self.take_up(next, after, registry);
+        Ok(next)
+    }
+
+    /// Goes by what other nodes change, until it is dropped.
+    pub async fn follow(&self) {
+        let Some(pool) = &self.store.shared.pool else { return std::future::pending().await };
+        let mut failing = false;
+        loop {
+            tokio::time::sleep(LOOK).await;
+            match self.look(pool).await {
+                Ok(()) => failing = false,
+                // Once, not twice a second.
+                Err(why) if !failing => {
+                    tracing::error!(%why, "what other nodes change cannot be taken up");
+                    failing = true;
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    async fn look(&self, pool: &SqlitePool) -> Result<(), String> {
+        let mut connection = pool.acquire().await.map_err(|error| error.to_string())?;
+        let found = version(&mut connection).await.map_err(|error| error.to_string())?;
+        if found <= self.known.borrow().version {
+            return Ok(());
+        }
+        // Version and entries of one moment.
+        let mut transaction = connection.begin().await.map_err(|error| error.to_string())?;
+        let found = version(&mut transaction).await.map_err(|error| error.to_string())?;
+        let directory = read(&mut transaction).await.map_err(|error| error.to_string())?;
+        drop(transaction);
+        let registry = Registry::new(directory.parts(&self.declared))
+            .map_err(|error| format!("it contradicts the hub.toml of this node: {error}"))?;
+        self.take_up(found, directory, registry);
+        Ok(())
+    }
+
+    /// Never backwards: a change and a look may end in any order.
+    fn take_up(&self, version: u64, directory: Directory, registry: Registry) {
+        self.known.send_if_modified(|known| {
+            if known.version >= version {
+                return false;
+            }
+            *known = Known { version, directory: Arc::new(directory) };
+            self.registry.send_replace(Arc::new(registry));
+            true
+        });
+    }
+
+    /// The newest changes first, at most 1,000 rows: those up to and with version `until`, or from the newest.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn audit(&self, until: Option<u64>, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
+        let Some(pool) = &self.store.shared.pool else { return Ok(Vec::new()) };
+        let until = until.map_or(i64::MAX, |until| i64::try_from(until).unwrap_or(i64::MAX));
+        let rows = sqlx::query(
+            "SELECT version, kind, id, at, actor, change, before, after FROM audit WHERE version <= ?
+             ORDER BY version DESC, kind, id LIMIT ?",
+        );
+        let rows = rows.bind(until).bind(i64::from(limit.min(MOST_AUDIT))).fetch_all(pool).await;
+        let rows = rows.map_err(|source| self.store.failed(source))?;
+        let value = |text: Option<String>| text.and_then(|text| serde_json::from_str(&text).ok());
+        let read = |row: &sqlx::sqlite::SqliteRow| -> Result<AuditRow, sqlx::Error> {
+            Ok(AuditRow {
+                version: row.try_get::<i64, _>(0)?.unsigned_abs(),
+                kind: row.try_get(1)?,
+                id: row.try_get(2)?,
+                at: row.try_get::<i64, _>(3)?.unsigned_abs(),
+                actor: row.try_get(4)?,
+                change: row.try_get(5)?,
+                before: value(row.try_get(6)?),
+                after: value(row.try_get(7)?),
+            })
+        };
+        rows.iter().map(read).collect::<Result<_, _>>().map_err(|source| self.store.failed(source))
+    }
+}
+
+async fn version(connection: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
+    let row = sqlx::query("SELECT version FROM version").fetch_one(connection).await?;
+    Ok(row.try_get::<i64, _>(0)?.unsigned_abs())
+}
+
+async fn read(connection: &mut SqliteConnection) -> Result<Directory, sqlx::Error> {
+    let rows = sqlx::query("SELECT kind, id, value FROM entry").fetch_all(connection).await?;
+    let rows: Result<Vec<_>, sqlx::Error> =
+        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))).collect();
+    Directory::from_rows(rows?).map_err(|why| sqlx::Error::Decode(why.into()))
+}
+
+struct Stamp<'a> {
+    at: i64,
+    actor: &'a str,
+    change: &'a str,
+}
+
+/// Writes what differs, a row of the audit for each, and the version.
+async fn write(
+    connection: &mut SqliteConnection,
+    before: &Directory,
+    after: &Directory,
+    version: u64,
+    stamp: &Stamp<'_>,
+) -> Result<(), sqlx::Error> {
+    let version = i64::try_from(version).map_err(|error| sqlx::Error::Encode(error.into()))?;
+    let (before, after) = (before.rows(), after.rows());
+    let mut touched: HashMap<_, (Option<&String>, Option<&String>)> = HashMap::new();
+    for (key, value) in &before {
+        touched.entry(key).or_default().0 = Some(value);
+    }
+    for (key, value) in &after {
+        touched.entry(key).or_default().1 = Some(value);
+    }
+    touched.retain(|_, (before, after)| before != after);
+    for ((kind, id), (before, after)) in touched {
+        let query = match after {
+            Some(value) => sqlx::query(
+                "INSERT INTO entry (kind, id, value) VALUES (?, ?, ?) ON CONFLICT (kind, id) DO UPDATE SET value = excluded.value",
+            )
+            .bind(*kind)
+            .bind(id)
+            .bind(value),
+            None => sqlx::query("DELETE FROM entry WHERE kind = ? AND id = ?").bind(*kind).bind(id),
+        };
+        query.execute(&mut *connection).await?;
+        let audit = sqlx::query(
+            "INSERT INTO audit (version, kind, id, at, actor, change, before, after) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        );
+        let audit = audit.bind(version).bind(*kind).bind(id).bind(stamp.at).bind(stamp.actor).bind(stamp.change);
+        audit
+            .bind(before.map(|value| shown(kind, value)))
+            .bind(after.map(|value| shown(kind, value)))
+            .execute(&mut *connection)
+            .await?;
+    }
+    sqlx::query("UPDATE version SET version = ?").bind(version).execute(connection).await?;
+    Ok(())
+}
+
+/// What the audit log keeps of an entry: no hash of a token.
+fn shown(kind: &str, value: &str) -> String {
+    match serde_json::from_str(value) {
+        Ok(serde_json::Value::Object(mut object)) if kind == "user" => {
+            object.remove("token_hash");
+            serde_json::Value::Object(object).to_string()
+        }
+        _ => value.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

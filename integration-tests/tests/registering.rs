@@ -1,0 +1,504 @@
+//! Members and links that come while the hub runs: by the command line, as docs/quickstart.md has it, and by the API.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use interchange_integration_tests::certificates::Authority;
+use interchange_integration_tests::dns::{NameServer, ServiceRecord};
+use interchange_integration_tests::hub::{HUB_DOMAIN, Hub, HubFiles, binary};
+use interchange_integration_tests::kamailio::{Kamailio, KamailioSettings, SipPorts};
+use interchange_integration_tests::prosody;
+use interchange_integration_tests::sip_client::{SipClient, Transport};
+use interchange_integration_tests::xmpp_client::XmppClient;
+use interchange_integration_tests::xmpp_server::{XmppPorts, XmppServer, XmppServerSettings};
+use serde_json::{Value, json};
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// A hub without members, and two firms' servers that are ready for it.
+struct Firms {
+    files: HubFiles,
+    hub: Option<Hub>,
+    _names: NameServer,
+    acme: XmppServer,
+    globex: Kamailio,
+    acme_port: u16,
+    globex_port: u16,
+}
+
+impl Firms {
+    fn start() -> Self {
+        let authority = Authority::new("Test authority");
+        let mut files = HubFiles::new(&authority);
+        files.by_invitation();
+        files.stand_for(&authority, &["acme.example", "globex.example"]);
+        let (ports, globex_ports) = (XmppPorts::reserve(), SipPorts::reserve());
+        let (acme_port, globex_port) = (ports.server.number(), globex_ports.tls.number());
+        let mut records = vec![ServiceRecord::xmpp_server("acme.example", acme_port)];
+        records.extend(["globex.example", HUB_DOMAIN].map(|domain| ServiceRecord::xmpp_server(domain, files.xmpp.number())));
+        let names = NameServer::start(&records);
+        files.configure(&authority, &[]);
+        let hub = Some(files.start());
+        let acme = prosody::start(XmppServerSettings::new("acme.example", &["alice"], ports, &authority, &names));
+        let settings = KamailioSettings::new("globex.example", globex_ports, &authority, files.sip.address(), HUB_DOMAIN);
+        let globex = Kamailio::start(settings.with_partners(&["acme.example", HUB_DOMAIN]));
+        Self { files, hub, _names: names, acme, globex, acme_port, globex_port }
+    }
+
+    fn people(&self) -> (XmppClient, SipClient) {
+        (XmppClient::login(&self.acme, "alice"), SipClient::register(&self.globex, "bob", Transport::Tcp))
+    }
+
+    fn api(&self) -> Api {
+        Api::new(self.files.admin.number(), &self.files.operator_token())
+    }
+}
+
+fn echo_answers(alice: &mut XmppClient, bob: &mut SipClient) {
+    alice.send("echo@hub.example", "e1", "is anybody there?");
+    assert_eq!(alice.expect_message(SOON).body, "is anybody there?");
+    bob.send("sip:echo@hub.example", "e2", "and here?");
+    assert_eq!(bob.expect_message(SOON).body, "and here?");
+    assert_eq!(bob.expect_answer("e2", SOON), 200);
+}
+
+fn they_talk(alice: &mut XmppClient, bob: &mut SipClient, id: &str) {
+    alice.send("bob@globex.example", id, "good morning");
+    assert_eq!(bob.expect_message(SOON).body, "good morning");
+    bob.send("sip:alice@acme.example", id, "to you too");
+    assert_eq!(alice.expect_message(SOON).body, "to you too");
+    assert_eq!(bob.expect_answer(id, SOON), 200);
+}
+
+/// Both are told, at once, in their own protocol.
+fn they_are_refused(alice: &mut XmppClient, bob: &mut SipClient, id: &str) {
+    alice.send("bob@globex.example", id, "hello?");
+    let error = alice.expect_error(SOON);
+    assert_eq!((error.id.as_str(), error.condition.as_str()), (id, "forbidden"), "{error:?}");
+    bob.send("sip:alice@acme.example", id, "hello?");
+    assert_eq!(bob.expect_answer(id, SOON), 403);
+    bob.expect_no_message(Duration::from_millis(200));
+}
+
+/// The commands of the page, by the heading that they stand under.
+fn page() -> Vec<(String, Vec<String>)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/quickstart.md");
+    let text = std::fs::read_to_string(path).expect("the page is there");
+    let (mut sections, mut inside): (Vec<(String, Vec<String>)>, _) = (Vec::new(), false);
+    for line in text.lines() {
+        match line {
+            "```sh" => inside = true,
+            "```" => inside = false,
+            line if inside => sections.last_mut().expect("a heading comes first").1.push(line.to_owned()),
+            line => {
+                if let Some(heading) = line.strip_prefix("## ") {
+                    sections.push((heading.to_owned(), Vec::new()));
+                }
+            }
+        }
+    }
+    sections
+}
+
+/// Types the commands under a heading, in the folder of `hub.toml`. Answers what they print.
+fn type_in(firms: &Firms, heading: &str) -> String {
+    let sections = page();
+    let (_, commands) = sections.iter().find(|(known, _)| known == heading).expect("the page has this heading");
+    assert!(!commands.is_empty(), "{heading}");
+    let mut printed = String::new();
+    for command in commands {
+        // The only thing that is otherwise in a test: the servers are here, and on ports that were free.
+        let command = command
+            .replace("host=xmpp.acme.example", &format!("host=127.0.0.1 --setting port={}", firms.acme_port))
+            .replace("host=sip.globex.example", &format!("host=127.0.0.1 --setting port={}", firms.globex_port));
+        printed.push_str(&shell(firms, &command).unwrap_or_else(|error| panic!("{command}: {error}")));
+    }
+    printed
+}
+
+fn shell(firms: &Firms, command: &str) -> Result<String, String> {
+    let program = binary();
+    let path =
+        format!("{}:{}", program.parent().expect("it is in a folder").display(), std::env::var("PATH").unwrap_or_default());
+    let folder = firms.files.configuration();
+    let output = Command::new("sh")
+        .args(["-c", command])
+        .current_dir(folder.parent().expect("it is in a folder"))
+        .env("PATH", path)
+        .output()
+        .expect("there is a shell");
+    if output.status.success() {
+        return Ok(String::from_utf8(output.stdout).expect("text"));
+    }
+    Err(String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn by_the_command_line_as_the_page_has_it() {
+    let mut firms = Firms::start();
+    let (mut alice, mut bob) = firms.people();
+    // Before anything is registered nobody gets through.
+    bob.send("sip:echo@hub.example", "early", "hello?");
+    assert_eq!(bob.expect_answer("early", SOON), 403);
+    type_in(&firms, "Register");
+    let links = type_in(&firms, "Link");
+    assert!(links.contains("acme.example") && links.contains("globex.example"), "{links}");
+    echo_answers(&mut alice, &mut bob);
+    they_are_refused(&mut alice, &mut bob, "m1");
+    let asked = Instant::now();
+    let partners = type_in(&firms, "Connect");
+    assert!(partners.contains("acme globex") && partners.contains("agreed"), "{partners}");
+    they_talk(&mut alice, &mut bob, "m2");
+    println!("from the invitation to the first messages: {:?}", asked.elapsed());
+    // What is registered is there after a crash.
+    // A SIGKILL.
+    firms.hub = None;
+    firms.hub = Some(firms.files.start());
+    they_talk(&mut alice, &mut bob, "m3");
+    let audit = type_in(&firms, "Part");
+    for change in ["add-member", "vouch-domain", "set-link", "invite", "approve", "revoke", "set-user"] {
+        assert!(audit.contains(change), "{change}: {audit}");
+    }
+    they_are_refused(&mut alice, &mut bob, "m4");
+    let token = type_in(&firms, "Let others do it");
+    assert!(token.contains("alice-admin."), "{token}");
+    // Errors say what to do.
+    for (command, says) in [
+        ("interchange member add Acme X", "use 1 to 64 lower-case letters"),
+        ("interchange domain add acme globex.example", "belongs to another member"),
+        (
+            "interchange link set acme --member acme --platform xmpp --domain acme.example --setting hots=x",
+            "settings of link `acme`",
+        ),
+        ("interchange link set new --member acme --platform pigeon --domain acme.example", "this hub has xmpp, sip"),
+        ("interchange link set new --member acme --platform xmpp --domain other.example", "add it and prove it first"),
+        ("interchange partner approve globex acme", "has not invited"),
+        ("interchange member list --url http://127.0.0.1:1", "no hub answers"),
+    ] {
+        let error = shell(&firms, command).expect_err(command);
+        assert!(error.contains(says), "{command}: {error}");
+    }
+}
+
+/// The API with one token.
+struct Api {
+    agent: ureq::Agent,
+    url: String,
+    token: String,
+}
+
+impl Api {
+    fn new(port: u16, token: &str) -> Self {
+        let agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        Self { agent, url: format!("http://127.0.0.1:{port}/api/v1/"), token: format!("Bearer {token}") }
+    }
+
+    fn get(&self, path: &str) -> (u16, Value) {
+        let answer = self.agent.get(format!("{}{path}", self.url)).header("Authorization", &self.token).call();
+        read(answer.expect("the hub answers"))
+    }
+
+    fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        let answer = self.agent.post(format!("{}{path}", self.url)).header("Authorization", &self.token).send_json(body);
+        read(answer.expect("the hub answers"))
+    }
+
+    /// Makes a change that is right.
+    #[track_caller]
+    fn change(&self, change: Value) {
+        let (status, answer) = self.post("changes", &change);
+        assert_eq!(status, 200, "{change}: {answer}");
+    }
+
+    /// Tries one that is not, and answers why.
+    #[track_caller]
+    fn refused(&self, change: Value, wanted: u16) -> String {
+        let (status, answer) = self.post("changes", &change);
+        assert_eq!(status, wanted, "{change}: {answer}");
+        answer["detail"].as_str().expect("a problem has details").to_owned()
+    }
+}
+
+fn read(mut answer: ureq::http::Response<ureq::Body>) -> (u16, Value) {
+    let status = answer.status().as_u16();
+    let text = answer.body_mut().read_to_string().expect("text");
+    if status >= 400 {
+        assert_eq!(answer.headers()["content-type"], "application/problem+json", "{text}");
+    }
+    assert_eq!(answer.headers()["cache-control"], "no-store");
+    (status, serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")))
+}
+
+#[test]
+fn by_the_api_each_administrator_for_their_own_firm() {
+    let firms = Firms::start();
+    let (mut alice, mut bob) = firms.people();
+    let operator = firms.api();
+    let mut admins = Vec::new();
+    for (member, platform, settings) in [
+        ("acme", "xmpp", json!({"host": "127.0.0.1", "port": firms.acme_port})),
+        ("globex", "sip", json!({"host": "127.0.0.1", "port": firms.globex_port, "identity": "domain"})),
+    ] {
+        let domain = format!("{member}.example");
+        operator.change(json!({"change": "add-member", "member": member, "name": member}));
+        let (status, answer) = operator.post("users", &json!({"user": member, "role": "member", "member": member}));
+        assert_eq!(status, 201, "{answer}");
+        let admin = Api::new(firms.files.admin.number(), answer["token"].as_str().expect("a token"));
+        admin.change(json!({"change": "add-domain", "member": member, "domain": domain}));
+        let link = json!({"change": "set-link", "link": member, "member": member, "platform": platform, "domains": [domain], "settings": settings});
+        assert!(admin.refused(link.clone(), 409).contains("not proven"));
+        assert!(admin.refused(json!({"change": "vouch-domain", "domain": domain}), 403).contains("only an operator"));
+        let (_, domains) = admin.get("domains");
+        assert!(domains[0]["txt"]["name"].as_str().expect("a name").starts_with("_interchange-"), "{domains}");
+        operator.change(json!({"change": "vouch-domain", "domain": domain}));
+        admin.change(link);
+        admins.push(admin);
+    }
+    echo_answers(&mut alice, &mut bob);
+    they_are_refused(&mut alice, &mut bob, "m1");
+    let [acme, globex] = &admins[..] else { unreachable!() };
+    // Nobody speaks for the other, and sees only what is theirs.
+    let detail = acme.refused(json!({"change": "approve", "member": "globex", "partner": "acme"}), 403);
+    assert!(detail.contains("administrator of acme"), "{detail}");
+    acme.change(json!({"change": "invite", "from": "acme", "to": "globex"}));
+    globex.change(json!({"change": "approve", "member": "globex", "partner": "acme"}));
+    they_talk(&mut alice, &mut bob, "m2");
+    let (_, links) = acme.get("links");
+    assert_eq!(
+        (links.as_array().map(Vec::len), links[0]["link"].as_str(), links[0]["state"].as_str()),
+        (Some(1), Some("acme"), Some("up"))
+    );
+    assert_eq!(operator.get("links").1.as_array().map(Vec::len), Some(3), "the Echo user's is one");
+    assert_eq!(acme.get("audit").0, 403);
+    assert_eq!(acme.get("users").0, 403);
+    assert_eq!(globex.get("partnerships").1[0]["state"], "agreed");
+    acme.change(json!({"change": "revoke", "member": "acme", "partner": "globex"}));
+    they_are_refused(&mut alice, &mut bob, "m3");
+    // A link that is taken away is away at once.
+    globex.change(json!({"change": "remove-link", "link": "globex"}));
+    bob.send("sip:echo@hub.example", "late", "hello?");
+    assert_eq!(bob.expect_answer("late", SOON), 403);
+    // A user who is removed is out at once.
+    operator.change(json!({"change": "remove-user", "user": "acme"}));
+    assert_eq!(acme.get("links").0, 401);
+}
+
+/// A hub without any firm.
+fn bare() -> (HubFiles, Hub) {
+    let mut files = HubFiles::new(&Authority::new("Test authority"));
+    files.configure(&Authority::new("Test authority"), &[]);
+    let hub = files.start();
+    (files, hub)
+}
+
+fn raw(port: u16, request: &str) -> String {
+    use std::io::{Read, Write};
+    let mut peer = std::net::TcpStream::connect(("127.0.0.1", port)).expect("the hub listens");
+    peer.set_read_timeout(Some(SOON)).expect("a timeout");
+    peer.write_all(request.as_bytes()).expect("it takes a request");
+    let mut answer = String::new();
+    let _ = peer.read_to_string(&mut answer);
+    answer
+}
+
+#[test]
+fn abuse_37_without_the_right_token_there_is_nothing() {
+    let (files, hub) = bare();
+    let (port, token) = (files.admin.number(), files.operator_token());
+    let secret = token.split_once('.').expect("NAME.SECRET").1;
+    let no_answer_but_401 = |request: &str| {
+        let answer = raw(port, request);
+        assert!(
+            answer.starts_with("HTTP/1.1 401 ") && answer.to_lowercase().contains("www-authenticate: bearer"),
+            "{request}: {answer}"
+        );
+        assert!(!answer.contains("member") && !answer.contains(secret), "{answer}");
+    };
+    let wrong = [
+        String::new(),
+        "Authorization: Bearer operator\r\n".to_owned(),
+        "Authorization: Bearer operator.\r\n".to_owned(),
+        format!("Authorization: Bearer operator.{}\r\n", "A".repeat(43)),
+        format!("Authorization: Bearer nobody.{secret}\r\n"),
+        format!("Authorization: Bearer {secret}\r\n"),
+        format!("Authorization: Basic {token}\r\n"),
+        format!("Authorization: Bearer {token}x\r\n"),
+        format!("Authorization: Bearer {token}\r\nAuthorization: Bearer {token}\r\n"),
+        format!("Authorization: Bearer {}\r\n", "x.".repeat(4000)),
+        format!("Cookie: token={token}\r\n"),
+        format!("X-HTTP-Method-Override: GET\r\nX-Forwarded-User: operator\r\nX-Original-URL: /metrics\r\nCookie: {token}\r\n"),
+    ];
+    for headers in &wrong {
+        for target in ["GET /api/v1/members", "POST /api/v1/changes", "GET /api/v1/nothing", "DELETE /api/v1/members"] {
+            no_answer_but_401(&format!("{target} HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n{headers}\r\n"));
+        }
+    }
+    for target in [format!("/api/v1/members?token={token}"), format!("/api/v1/members?access_token={token}")] {
+        no_answer_but_401(&format!("GET {target} HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n\r\n"));
+    }
+    // Tricks with the path lead nowhere.
+    for target in [
+        "/metrics/../api/v1/members",
+        "//api/v1/members",
+        "/api/v1/%6dembers",
+        "/api/v1/members/",
+        "/API/V1/members",
+        "/livez/..%2fapi/v1/members",
+    ] {
+        let answer = raw(port, &format!("GET {target} HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n\r\n"));
+        assert!(
+            ["401", "404", "400"].iter().any(|status| answer.starts_with(&format!("HTTP/1.1 {status}"))),
+            "{target}: {answer}"
+        );
+    }
+    // The right one opens, and the log has none of it.
+    assert_eq!(Api::new(port, &token).get("members").0, 200);
+    let log = hub.log();
+    assert!(log.contains("a wrong token for the API") && !log.contains(secret), "{log}");
+}
+
+#[test]
+fn abuse_38_another_site_s_form_does_nothing() {
+    let (files, _hub) = bare();
+    let (port, token) = (files.admin.number(), files.operator_token());
+    let body = r#"{"change":"add-member","member":"evil","name":"<script>alert(1)</script>"}"#;
+    let post = |media: &str| {
+        let head = format!(
+            "POST /api/v1/changes HTTP/1.1\r\nHost: hub\r\nOrigin: http://evil.example\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n"
+        );
+        raw(port, &format!("{head}{media}Content-Length: {}\r\n\r\n{body}", body.len()))
+    };
+    for media in [
+        "",
+        "Content-Type: text/plain\r\n",
+        "Content-Type: application/x-www-form-urlencoded\r\n",
+        "Content-Type: multipart/form-data; boundary=application/json\r\n",
+    ] {
+        assert!(post(media).starts_with("HTTP/1.1 415 "), "{media}");
+    }
+    assert_eq!(Api::new(port, &token).get("members").1.as_array().map(Vec::len), Some(1), "only the hub itself");
+    let answer = post("Content-Type: application/json; charset=utf-8\r\n").to_lowercase();
+    assert!(answer.starts_with("http/1.1 200 ") && answer.contains("x-content-type-options: nosniff"), "{answer}");
+    assert!(!answer.contains("access-control") && !answer.contains("evil.example"), "{answer}");
+    let preflight =
+        raw(port, "OPTIONS /api/v1/changes HTTP/1.1\r\nHost: hub\r\nOrigin: http://evil.example\r\nConnection: close\r\n\r\n");
+    assert!(preflight.starts_with("HTTP/1.1 401 ") && !preflight.to_lowercase().contains("access-control"), "{preflight}");
+}
+
+#[test]
+fn abuse_39_bodies_are_bounded_and_nothing_unknown_is_taken() {
+    let (files, _hub) = bare();
+    let api = Api::new(files.admin.number(), &files.operator_token());
+    // Nobody without a token has a body read: the answer comes before it does.
+    let request = "POST /api/v1/changes HTTP/1.1\r\nHost: hub\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 999999999\r\n\r\n";
+    assert!(raw(files.admin.number(), request).starts_with("HTTP/1.1 401 "));
+    let long = json!({"change": "add-member", "member": "a", "name": "x".repeat(70_000)});
+    assert_eq!(api.post("changes", &long).0, 413);
+    let deep = format!("{}{}", "[".repeat(20_000), "]".repeat(20_000));
+    let answer = api
+        .agent
+        .post(format!("{}changes", api.url))
+        .header("Authorization", &api.token)
+        .content_type("application/json")
+        .send(deep);
+    assert_eq!(read(answer.expect("the hub answers")).0, 400);
+    for unknown in [
+        json!({"change": "add-member", "member": "a", "name": "A", "role": "operator"}),
+        json!({"change": "set-user", "user": "a", "role": {"role": "operator"}, "token_hash": "x"}),
+        json!({"change": "prove-domain", "domain": "a.example", "challenge": "x"}),
+        json!({"change": "nothing"}),
+        json!([]),
+        json!(null),
+    ] {
+        assert_eq!(api.post("changes", &unknown).0, 400, "{unknown}");
+    }
+    // Where the hub may dial is for its own configuration to say.
+    api.change(json!({"change": "add-member", "member": "a", "name": "A"}));
+    api.change(json!({"change": "add-domain", "member": "a", "domain": "a.example"}));
+    api.change(json!({"change": "vouch-domain", "domain": "a.example"}));
+    let link = json!({"change": "set-link", "link": "a", "member": "a", "platform": "xmpp", "domains": ["a.example"], "settings": {"allow_targets": ["0.0.0.0/0"]}});
+    assert!(api.refused(link, 422).contains("settings of link `a`"));
+    for query in ["audit?limit=x", "audit?until=-1", "audit?nothing=1"] {
+        assert_eq!(api.get(query).0, 400, "{query}");
+    }
+    assert_eq!(api.get("audit?limit=4000000000").0, 200);
+}
+
+#[test]
+fn abuse_40_no_secret_can_be_read_back() {
+    use std::os::unix::fs::PermissionsExt;
+    let (files, hub) = bare();
+    let (port, token) = (files.admin.number(), files.operator_token());
+    let api = Api::new(port, &token);
+    let (status, answer) = api.post("users", &json!({"user": "eve", "role": "auditor"}));
+    assert_eq!(status, 201);
+    let other = answer["token"].as_str().expect("a token").to_owned();
+    let eve = Api::new(port, &other);
+    assert_eq!(
+        eve.refused(json!({"change": "remove-user", "user": "operator"}), 403),
+        "only an operator may remove-user; eve is auditor"
+    );
+    assert_eq!(eve.post("users", &json!({"user": "eve", "role": "operator"})).0, 403);
+    let mut seen = hub.log();
+    for path in ["users", "audit", "members", "links", "domains", "partnerships"] {
+        let (status, answer) = eve.get(path);
+        assert_eq!(status, 200);
+        seen.push_str(&answer.to_string());
+    }
+    seen.push_str(&raw(port, "GET /metrics HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n\r\n"));
+    for secret in [&token, &other] {
+        assert!(!seen.contains(secret.split_once('.').expect("NAME.SECRET").1));
+    }
+    assert!(!seen.contains("argon2") && !seen.contains("token_hash"), "{seen}");
+    let file = files.configuration().with_file_name("data").join("operator.token");
+    let mode = std::fs::metadata(file).expect("it is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    // A new token ends the old.
+    assert_eq!(api.post("users", &json!({"user": "eve", "role": "auditor"})).0, 201);
+    assert_eq!(eve.get("members").0, 401);
+}
+
+/// SIGKILL in the midst of changes, twenty times: what was answered is there, and what is there is whole.
+#[test]
+fn a_crash_leaves_each_change_whole_or_absent() {
+    let (files, mut hub) = bare();
+    let token = files.operator_token();
+    let (mut answered, mut number) = (Vec::new(), 0);
+    for round in 0..20_u64 {
+        let killer = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(30 + 17 * round));
+            drop(hub);
+        });
+        let api = Api::new(files.admin.number(), &token);
+        loop {
+            let member = format!("m{number}");
+            number += 1;
+            let change = json!({"change": "add-member", "member": member, "name": "M"});
+            let answer = api.agent.post(format!("{}changes", api.url)).header("Authorization", &api.token).send_json(&change);
+            match answer {
+                Ok(answer) => {
+                    assert_eq!(answer.status().as_u16(), 200);
+                    answered.push(member);
+                }
+                Err(_) => break,
+            }
+        }
+        killer.join().expect("it was killed");
+        hub = files.start();
+    }
+    let api = Api::new(files.admin.number(), &token);
+    let (_, members) = api.get("members");
+    let there: Vec<_> = members.as_array().expect("a list").iter().filter_map(|row| row["member"].as_str()).collect();
+    assert!(answered.len() > 20, "{}", answered.len());
+    for member in &answered {
+        assert!(there.contains(&member.as_str()), "{member} was answered and is not there");
+    }
+    // At most one more in each round: committed, and the answer never came. Each has its audit row.
+    let extra = there.len() - 1 - answered.len();
+    assert!(extra <= 20, "{extra}");
+    let (_, audit) = api.get("audit?limit=1000");
+    let audited = audit.as_array().expect("a list").iter().filter(|row| row["change"] == "add-member").count();
+    assert_eq!(audited.min(999), (there.len() - 1).min(999));
+    println!("{} changes answered, {extra} more were there, in 20 crashes", answered.len());
+}
