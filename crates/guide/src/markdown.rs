@@ -16,7 +16,7 @@ impl Guide {
             if let Some(snippet) = &step.snippet {
                 let fence = fence(&snippet.content);
                 let language = snippet.language.label();
-                let _ = write!(text, "\n`{}`:\n\n{fence}{language}\n{}{fence}\n", snippet.file, snippet.content);
+                let _ = write!(text, "\n**{}**:\n\n{fence}{language}\n{}{fence}\n", escaped(&snippet.file), snippet.content);
             }
             if let Some(check) = &step.check {
                 let _ = write!(text, "\n**Check:** {check}\n");

@@ -80,8 +80,17 @@ pub(crate) fn firewall(facts: &Facts, protocol: Protocol, server: &str) -> Step 
     ))
 }
 
+/// Where a member makes the request for a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// With `openssl` in a shell on the server.
+    Shell,
+    /// In the product's own console, as the next step says.
+    Console,
+}
+
 /// The member's certificate: a request for the hub's authority, or what the present one must hold.
-pub(crate) fn certificate(facts: &Facts, protocol: Protocol) -> Step {
+pub(crate) fn certificate(facts: &Facts, protocol: Protocol, place: Request) -> Step {
     let own = facts.own_domains();
     let names = own.iter().map(|name| format!("`DNS:{name}`")).collect::<Vec<_>>().join(", ");
     let also = match protocol {
@@ -90,13 +99,21 @@ pub(crate) fn certificate(facts: &Facts, protocol: Protocol) -> Step {
     };
     match facts.member_certificate {
         MemberCertificate::FromHub => {
+            let made = match place {
+                Request::Shell => "Make a key and a request on the server. The key stays there",
+                Request::Console => {
+                    "Make a key and a request in the server's console, as the next step says. The key stays there"
+                }
+            };
             let text = format!(
-                "Make a key and a request on the server. The key stays there; send the request to the hub's operator, who answers \
-                 with a certificate for {names} that is good for servers and clients and lasts 90 days."
+                "{made}; send the request to the hub's operator, who answers with a certificate for {names} that is good for servers \
+                 and clients and lasts 90 days."
             );
-            Step::new("Get a certificate from the hub's authority", text)
-                .snippet("a shell on the server", Language::Shell, request(&own))
-                .check("`openssl x509 -in` the answer `-noout -subject -ext subjectAltName,extendedKeyUsage` shows the names and both purposes.")
+            let mut step = Step::new("Get a certificate from the hub's authority", text);
+            if place == Request::Shell {
+                step = step.snippet("a shell on the server", Language::Shell, request(&own));
+            }
+            step.check("`openssl x509 -in` the answer `-noout -subject -ext subjectAltName,extendedKeyUsage` shows the names and both purposes.")
         }
         MemberCertificate::Own => {
             let text = format!(
@@ -126,8 +143,14 @@ fn request(own: &[&str]) -> String {
 }
 
 /// How to get the hub's authority, where it has one of its own, and be sure that it is the right one.
-pub(crate) fn fetch_authority(facts: &Facts) -> Option<Step> {
+pub(crate) fn fetch_authority(facts: &Facts, protocol: Protocol) -> Option<Step> {
     let file = facts.authority_file()?;
+    let (host, port) = (&facts.listeners.host, protocol.port(facts));
+    // A server that federates by XMPP asks for the domain that it wants to reach, one of SIP for the host that it dials.
+    let (name, starttls) = match protocol {
+        Protocol::Xmpp => (&facts.hub_domain, format!("-starttls xmpp-server -xmpphost {} ", facts.hub_domain)),
+        Protocol::Sip => (host, String::new()),
+    };
     let text = format!(
         "The hub shows certificates of its own authority. Get `{file}` from the hub's operator, and compare its fingerprint with \
          what they read to you over the telephone: whoever holds that authority's key can speak for each partner. Trust it for \
@@ -135,7 +158,11 @@ pub(crate) fn fetch_authority(facts: &Facts) -> Option<Step> {
     );
     Some(
         Step::new("Get the hub's authority", text)
-            .check(format!("`openssl x509 -in {file} -noout -fingerprint -sha256` shows the same fingerprint.")),
+            .check(format!(
+                "`openssl x509 -in {file} -noout -fingerprint -sha256` shows the same fingerprint; then `openssl s_client -connect \
+                 {host}:{port} -servername {name} {starttls}-CAfile {file} -verify_hostname {name} </dev/null` says `Verify return \
+                 code: 0 (ok)`."
+            )),
     )
 }
 
@@ -183,7 +210,7 @@ pub(crate) fn private_resolver(facts: &Facts) -> Step {
     let text = format!(
         "The server finds other domains by SRV records, and {} must lead to the hub for it, for nobody else. So it asks a name \
          server of its own on this machine, which answers these names itself and passes on the rest. Each new partner is two more \
-         lines.",
+         lines. Where dnsmasq already serves others on this machine, start a second one with this file alone.",
         listed(&remote)
     );
     Step::new("Lead the partners' domains to the hub", text)

@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use interchange_guide::{Facts, Guide, Language, Product, guide};
@@ -22,9 +22,12 @@ fn snippets(guide: &Guide, language: Language) -> Vec<&str> {
         .collect()
 }
 
-/// The first of these programs that runs at all.
-fn installed(programs: &[&'static str]) -> Option<&'static str> {
-    let found = programs.iter().copied().find(|program| Command::new(program).arg("-v").output().is_ok());
+/// The first of these programs that is in one of the usual folders.
+fn installed(programs: &[&str]) -> Option<PathBuf> {
+    let found = programs.iter().find_map(|program| {
+        let folders = ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"];
+        folders.iter().map(|folder| Path::new(folder).join(program)).find(|path| path.is_file())
+    });
     if found.is_none() {
         eprintln!("not installed, so not asked: {programs:?}");
     }
@@ -36,7 +39,7 @@ fn assert_content(output: &Output, what: &str) {
     assert!(output.status.success(), "{said}\n{what}");
 }
 
-fn write(directory: &Path, name: &str, content: &str) -> std::path::PathBuf {
+fn write(directory: &Path, name: &str, content: &str) -> PathBuf {
     let path = directory.join(name);
     std::fs::write(&path, content).unwrap();
     path
@@ -52,28 +55,63 @@ fn lua_is_lua() {
         assert_eq!(found.len(), 2);
         for content in found {
             let path = write(directory.path(), "prosody.cfg.lua", content);
-            assert_content(&Command::new(program).arg("-p").arg(path).output().unwrap(), content);
+            assert_content(&Command::new(&program).arg("-p").arg(path).output().unwrap(), content);
         }
     }
 }
 
 #[test]
+fn prosody_finds_no_fault() {
+    let Some(program) = installed(&["prosodyctl"]) else { return };
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir(directory.path().join("certs")).unwrap();
+    for facts in all_facts() {
+        let snippets = snippets(&guide(Product::Prosody, &facts), Language::Lua).concat();
+        let content = format!(
+            "modules_enabled = {{ \"s2s\"; \"tls\"; \"saslauth\"; \"smacks\"; \"dialback\" }}\npidfile = \"{}\"\n{snippets}\n\
+             VirtualHost \"acme.example\"\n",
+            directory.path().join("prosody.pid").display()
+        );
+        let path = write(directory.path(), "prosody.cfg.lua", &content);
+        let output = Command::new(&program).arg("--config").arg(path).args(["check", "config"]).output().unwrap();
+        assert_content(&output, &content);
+    }
+}
+
+#[test]
+fn erlang_reads_its_terms() {
+    let Some(program) = installed(&["erl"]) else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let guide = guide(Product::Ejabberd, &common::own());
+    let [content] = snippets(&guide, Language::Erlang)[..] else { panic!("one file") };
+    write(directory.path(), "inetrc", content);
+    let expression = "case file:consult(\"inetrc\") of {ok, [_, _, _]} -> halt(0); _ -> halt(1) end.";
+    let output = Command::new(&program)
+        .args(["-noshell", "-noinput", "-eval", expression])
+        .current_dir(directory.path())
+        .env("HOME", directory.path())
+        .output()
+        .unwrap();
+    assert_content(&output, content);
+}
+
+#[test]
 fn dnsmasq_takes_the_route() {
-    let Some(program) = installed(&["dnsmasq", "/usr/sbin/dnsmasq"]) else { return };
+    let Some(program) = installed(&["dnsmasq"]) else { return };
     let directory = tempfile::tempdir().unwrap();
     for facts in all_facts() {
         for product in [Product::Prosody, Product::Ejabberd] {
             let guide = guide(product, &facts);
             let [content] = snippets(&guide, Language::Dnsmasq)[..] else { panic!("one for {product}") };
             let path = write(directory.path(), "interchange.conf", content);
-            assert_content(&Command::new(program).arg("--test").arg("-C").arg(path).output().unwrap(), content);
+            assert_content(&Command::new(&program).arg("--test").arg("-C").arg(path).output().unwrap(), content);
         }
     }
 }
 
 #[test]
 fn kamailio_takes_its_snippets() {
-    let Some(program) = installed(&["kamailio", "/usr/sbin/kamailio"]) else { return };
+    let Some(program) = installed(&["kamailio"]) else { return };
     let directory = tempfile::tempdir().unwrap();
     for facts in all_facts() {
         let guide = guide(Product::Kamailio, &facts);
@@ -89,7 +127,7 @@ fn kamailio_takes_its_snippets() {
             std::env::consts::ARCH
         );
         let path = write(directory.path(), "kamailio.cfg", &content);
-        let output = Command::new(program).arg("-c").arg("-f").arg(path).arg("-Y").arg(directory.path()).output().unwrap();
+        let output = Command::new(&program).arg("-c").arg("-f").arg(path).arg("-Y").arg(directory.path()).output().unwrap();
         assert_content(&output, &content);
     }
 }
@@ -100,7 +138,7 @@ fn a_shell_reads_the_commands() {
     for facts in all_facts() {
         for product in Product::ALL {
             for content in snippets(&guide(product, &facts), Language::Shell) {
-                assert_content(&Command::new(program).arg("-n").arg("-c").arg(content).output().unwrap(), content);
+                assert_content(&Command::new(&program).arg("-n").arg("-c").arg(content).output().unwrap(), content);
             }
         }
     }
@@ -118,7 +156,7 @@ fn openssl_makes_the_request() {
         let output = Command::new("sh").arg("-c").arg(content).current_dir(directory.path()).output().unwrap();
         assert_content(&output, content);
         let request = format!("{}.csr", facts.member_domains[0]);
-        let shown = Command::new(program)
+        let shown = Command::new(&program)
             .args(["req", "-in", &request, "-noout", "-text", "-verify"])
             .current_dir(directory.path())
             .output()

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use crate::facts::{Facts, Trust};
 use crate::guide::{Guide, Language, Step};
 use crate::product::Product;
-use crate::steps::{self, Protocol};
+use crate::steps::{self, Protocol, Request};
 
 const NOTE: &str = "No test ran these steps; they follow Cisco's federation guides for release 14.";
 
@@ -17,9 +17,9 @@ pub(crate) fn imp(facts: &Facts) -> Guide {
     all.push(steps::firewall(facts, Protocol::Xmpp, "the node that federates"));
     all.push(no_sip_federation(facts));
     all.push(steps::company_dns(facts, "IM and Presence"));
-    all.extend(steps::fetch_authority(facts));
+    all.extend(steps::fetch_authority(facts, Protocol::Xmpp));
     all.extend(imp_trust(facts));
-    all.push(steps::certificate(facts, Protocol::Xmpp));
+    all.push(steps::certificate(facts, Protocol::Xmpp, Request::Console));
     all.push(Step::new(
         "Install the certificate",
         "In Cisco Unified IM and Presence OS Administration, at Security, Certificate Management: the certificate `cup-xmpp-s2s`. Make \
@@ -105,9 +105,15 @@ pub(crate) fn expressway(facts: &Facts) -> Guide {
         "Expressway has no SASL EXTERNAL: domains are always proved by dialback. Ask the hub's operator to set `authentication = \
          [\"dialback\"]` on the link.",
     ));
-    all.extend(steps::fetch_authority(facts));
+    all.extend(steps::fetch_authority(facts, Protocol::Xmpp));
     all.extend(expressway_trust(facts));
-    all.push(steps::certificate(facts, Protocol::Xmpp));
+    all.push(steps::certificate(facts, Protocol::Xmpp, Request::Console));
+    all.push(Step::new(
+        "Install the certificate",
+        "On the Expressway-E, at Maintenance, Security, Server certificate: make the request there if you need one (Generate CSR, with your \
+         domains among the alternative names), and upload the answer with its issuers. Expressway takes no certificate without the client \
+         purpose, which public authorities no longer give; the hub's authority gives both.",
+    ));
     all.push(expressway_security(facts));
     all.push(static_routes(facts));
     all.push(

@@ -4,7 +4,7 @@ use crate::escape::{quoted, shell};
 use crate::facts::{Facts, Trust};
 use crate::guide::{Guide, Language, Step};
 use crate::product::Product;
-use crate::steps::{self, Protocol};
+use crate::steps::{self, Protocol, Request};
 
 const BUNDLE: &str = "/etc/ejabberd/s2s-bundle.pem";
 
@@ -14,9 +14,9 @@ pub(crate) fn guide(facts: &Facts) -> Guide {
     all.push(steps::firewall(facts, Protocol::Xmpp, "ejabberd"));
     all.push(steps::private_resolver(facts));
     all.push(resolver(facts));
-    all.extend(steps::fetch_authority(facts));
+    all.extend(steps::fetch_authority(facts, Protocol::Xmpp));
     all.extend(bundle(facts));
-    all.push(steps::certificate(facts, Protocol::Xmpp));
+    all.push(steps::certificate(facts, Protocol::Xmpp, Request::Shell));
     all.push(install_certificate(facts));
     all.push(configuration(facts));
     all.push(restart());
@@ -78,9 +78,9 @@ fn configuration(facts: &Facts) -> Step {
             "Partners' domains are proved by dialback over the route above, since the hub's certificate names the hub alone.",
         ),
     };
-    let certificate = quoted(&format!("/etc/ejabberd/{}.pem", facts.main_domain()));
+    let certificate = format!("/etc/ejabberd/{}.pem", facts.main_domain());
     let text = format!(
-        "These are options at the top level; where one is there already, change it. Add {certificate} to the list `certfiles`, see \
+        "These are options at the top level; where one is there already, change it. Add `{certificate}` to the list `certfiles`, see \
          that a listener on port 5269 has the module `ejabberd_s2s_in`, and that `modules` holds {modules}. {more} The default of \
          `s2s_use_starttls` is no TLS at all, and that of `s2s_max_retry_delay` five minutes of silence after a restart of the hub."
     );

@@ -6,14 +6,14 @@ use crate::escape::quoted;
 use crate::facts::Facts;
 use crate::guide::{Guide, Language, Step};
 use crate::product::Product;
-use crate::steps::{self, Protocol};
+use crate::steps::{self, Protocol, Request};
 
 pub(crate) fn guide(facts: &Facts) -> Guide {
     let mut all = Vec::new();
     all.extend(steps::missing_listener(facts, Protocol::Sip));
     all.push(steps::firewall(facts, Protocol::Sip, "Kamailio"));
-    all.extend(steps::fetch_authority(facts));
-    all.push(steps::certificate(facts, Protocol::Sip));
+    all.extend(steps::fetch_authority(facts, Protocol::Sip));
+    all.push(steps::certificate(facts, Protocol::Sip, Request::Shell));
     all.push(install(facts));
     all.push(tls(facts));
     all.push(table(facts));
@@ -95,7 +95,10 @@ fn table(facts: &Facts) -> Step {
 }
 
 fn route(facts: &Facts) -> Step {
-    let host = quoted(facts.listeners.host.as_str());
+    // As a client the hub shows its own domain's certificate, where it has one; as a server, that of the name asked for.
+    let mut hub = vec![facts.hub_domain.as_str(), facts.listeners.host.as_str()];
+    hub.dedup();
+    let hub = hub.iter().map(|name| format!("$tls_peer_subject_cn != {}", quoted(name))).collect::<Vec<_>>().join(" && ");
     let own = facts.own_domains().iter().map(|domain| format!("$fd != {}", quoted(domain))).collect::<Vec<_>>().join(" && ");
     let mut content = steps::heading(Language::Kamailio, facts);
     let _ = write!(
@@ -106,8 +109,8 @@ if (is_method("SUBSCRIBE|INVITE")) record_route();
 
 # For a partner only the hub may speak, and it must have shown its own certificate.
 if ({own}) {{
-    if ($proto != "tls" || $tls_peer_verified != 1 || $tls_peer_subject_cn != {host}
-            || $sht(partners=>$fd) != 1) {{
+    if ($proto != "tls" || $tls_peer_verified != 1 || $sht(partners=>$fd) != 1
+            || ({hub})) {{
         sl_send_reply("403", "Unknown partner"); exit;
     }}
     if (uri != myself) {{ sl_send_reply("403", "Relaying denied"); exit; }}

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::escape::power_shell;
-use crate::facts::Facts;
+use crate::facts::{Facts, MemberCertificate, Trust};
 use crate::guide::{Guide, Language, Step};
 use crate::product::Product;
 use crate::steps::{self, Protocol};
@@ -48,7 +48,7 @@ fn begin(facts: &Facts) -> Vec<Step> {
         );
         all.push(Step::new("Ask for port 5061", text));
     }
-    all.extend(steps::fetch_authority(facts));
+    all.extend(steps::fetch_authority(facts, Protocol::Sip));
     all.extend(facts.authority_file().map(|file| {
         let text = format!(
             "On each Edge Server, put `{file}` among the trusted root authorities of the computer. Windows trusts it for everything then, \
@@ -58,17 +58,29 @@ fn begin(facts: &Facts) -> Vec<Step> {
             .snippet("an elevated prompt on the Edge", Language::PowerShell, format!("certutil -addstore Root {}\n", power_shell(file.as_str())))
             .check("`certutil -store Root` lists it.")
     }));
-    all.push(edge_certificate());
+    if facts.trust == Trust::Public {
+        let text = "An Edge accepts a partner only by a certificate with both purposes, server and client, and public authorities no longer \
+                    give the second. Ask the hub's operator for one of the hub's own authority at this link, and do this guide again.";
+        all.push(Step::new("Ask for a certificate that an Edge accepts", text));
+    }
+    all.push(edge_certificate(facts));
     all
 }
 
-fn edge_certificate() -> Step {
-    Step::new(
-        "Look at the certificate of the Access Edge",
-        "Both sides show certificates. That of the external interface must have the Edge's name as subject and as alternative name, and both \
-         purposes, server and client: the Edge itself refuses to dial with less. Tell the hub's operator this name and your SIP domains, \
-         and send the authority's certificate if it is not a public one.",
-    )
+fn edge_certificate(facts: &Facts) -> Step {
+    let issuer = match facts.member_certificate {
+        MemberCertificate::FromHub => {
+            "Make the request with the certificate wizard, for the external interface, and send it to the hub's operator, who answers with one \
+             of the hub's authority; everybody else with whom you federate would have to trust that too, so keep a public one if there are \
+             others."
+        }
+        MemberCertificate::Own => "If its authority is not a public one, send the authority's certificate to the hub's operator.",
+    };
+    let text = format!(
+        "Both sides show certificates. That of the external interface must have the Edge's name as subject and as alternative name, and is \
+         used as server and as client. Tell the hub's operator this name and your SIP domains. {issuer}"
+    );
+    Step::new("Look at the certificate of the Access Edge", text)
 }
 
 fn ocs_allow(facts: &Facts) -> Step {

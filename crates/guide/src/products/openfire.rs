@@ -5,20 +5,20 @@ use std::fmt::Write as _;
 use crate::facts::{Facts, Trust};
 use crate::guide::{Guide, Language, Step};
 use crate::product::Product;
-use crate::steps::{self, Protocol};
+use crate::steps::{self, Protocol, Request};
 
 pub(crate) fn guide(facts: &Facts) -> Guide {
     let mut all = Vec::new();
     all.extend(steps::missing_listener(facts, Protocol::Xmpp));
     all.push(steps::firewall(facts, Protocol::Xmpp, "Openfire"));
     all.push(properties(facts));
-    all.extend(steps::fetch_authority(facts));
+    all.extend(steps::fetch_authority(facts, Protocol::Xmpp));
     all.extend(trust(facts));
-    all.push(steps::certificate(facts, Protocol::Xmpp));
+    all.push(steps::certificate(facts, Protocol::Xmpp, Request::Console));
     all.push(Step::new(
         "Install the certificate",
-        "In the admin console, at Server, TLS/SSL Certificates, identity store: import the private key and the signed certificate \
-         with its issuers.",
+        "In the admin console, at Server, TLS/SSL Certificates, identity store: make the request there if you need one, and import the \
+         signed certificate with its issuers.",
     ));
     all.push(allow_list(facts));
     all.push(Step::new("Restart Openfire", "The route is read only when Openfire starts."));

@@ -5,16 +5,16 @@ use std::fmt::Write as _;
 use crate::facts::{Facts, Trust};
 use crate::guide::{Guide, Language, Step};
 use crate::product::Product;
-use crate::steps::{self, Protocol};
+use crate::steps::{self, Protocol, Request};
 
 pub(crate) fn xmpp(facts: &Facts) -> Guide {
     let mut all = Vec::new();
     all.extend(steps::missing_listener(facts, Protocol::Xmpp));
     all.push(steps::firewall(facts, Protocol::Xmpp, "your XMPP server"));
     all.push(steps::company_dns(facts, "An XMPP server"));
-    all.extend(steps::fetch_authority(facts));
+    all.extend(steps::fetch_authority(facts, Protocol::Xmpp));
     all.push(xmpp_trust(facts));
-    all.push(steps::certificate(facts, Protocol::Xmpp));
+    all.push(steps::certificate(facts, Protocol::Xmpp, Request::Shell));
     all.push(Step::new(
         "Require TLS between servers",
         "STARTTLS required, both ways, TLS 1.2 or later. If the server has stream management for other servers (XEP-0198), turn it on: a \
@@ -38,7 +38,7 @@ fn xmpp_trust(facts: &Facts) -> Step {
         Trust::Public => Step::new(
             "Turn on dialback",
             "The hub's certificate names the hub and not the partners, so their domains are proved by dialback (XEP-0220) over the route \
-             above. TLS is still required. Ask the hub's operator to allow `dialback` on the link.",
+             above. TLS is still required.",
         ),
     }
 }
@@ -47,8 +47,8 @@ pub(crate) fn sip(facts: &Facts) -> Guide {
     let mut all = Vec::new();
     all.extend(steps::missing_listener(facts, Protocol::Sip));
     all.push(steps::firewall(facts, Protocol::Sip, "your SIP proxy"));
-    all.extend(steps::fetch_authority(facts));
-    all.push(steps::certificate(facts, Protocol::Sip));
+    all.extend(steps::fetch_authority(facts, Protocol::Sip));
+    all.push(steps::certificate(facts, Protocol::Sip, Request::Shell));
     all.push(sip_tls(facts));
     all.push(sip_routes(facts));
     all.push(sip_inbound(facts));
@@ -91,10 +91,11 @@ fn sip_routes(facts: &Facts) -> Step {
 
 fn sip_inbound(facts: &Facts) -> Step {
     let text = format!(
-        "Accept From with the domains {} only on a connection whose certificate leads to the trusted authority and names `{}`, and only \
+        "Accept From with the domains {} only on a connection whose certificate leads to the trusted authority and names `{}` or `{}`, and only \
          for your own people; answer everything else with 403. Answer OPTIONS for your own domain: the hub asks each minute whether \
          the proxy is well.",
         steps::listed(&facts.remote_domains()),
+        facts.hub_domain,
         facts.listeners.host
     );
     Step::new("Let nobody else speak for partners", text)

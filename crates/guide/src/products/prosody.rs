@@ -6,7 +6,7 @@ use crate::escape::{quoted, shell};
 use crate::facts::{Facts, Trust};
 use crate::guide::{Guide, Language, Step};
 use crate::product::Product;
-use crate::steps::{self, Protocol};
+use crate::steps::{self, Protocol, Request};
 
 const BUNDLE: &str = "/etc/prosody/certs/s2s-bundle.pem";
 
@@ -15,9 +15,9 @@ pub(crate) fn guide(facts: &Facts) -> Guide {
     all.extend(steps::missing_listener(facts, Protocol::Xmpp));
     all.push(steps::firewall(facts, Protocol::Xmpp, "Prosody"));
     all.push(steps::private_resolver(facts));
-    all.extend(steps::fetch_authority(facts));
+    all.extend(steps::fetch_authority(facts, Protocol::Xmpp));
     all.extend(bundle(facts));
-    all.push(steps::certificate(facts, Protocol::Xmpp));
+    all.push(steps::certificate(facts, Protocol::Xmpp, Request::Shell));
     all.push(install_certificate(facts));
     all.push(configuration(facts));
     all.push(override_route(facts));

@@ -4,14 +4,13 @@
 use crate::facts::Facts;
 use crate::guide::{Guide, Language, Step};
 use crate::product::Product;
-use crate::steps::{self, Protocol};
+use crate::steps::{self, Protocol, Request};
 
 pub(crate) fn guide(facts: &Facts) -> Guide {
     let mut all = Vec::new();
     all.extend(steps::missing_listener(facts, Protocol::Xmpp));
     all.push(steps::firewall(facts, Protocol::Xmpp, "the Sametime Gateway"));
-    all.push(steps::company_dns(facts, "The gateway"));
-    all.extend(steps::fetch_authority(facts));
+    all.extend(steps::fetch_authority(facts, Protocol::Xmpp));
     all.extend(facts.authority_file().map(|file| {
         let text = format!(
             "In the Integrated Solutions Console, at Security, SSL certificate and key management, Key stores and certificates, the \
@@ -19,13 +18,21 @@ pub(crate) fn guide(facts: &Facts) -> Guide {
         );
         Step::new("Trust the hub's authority", text)
     }));
-    all.push(steps::certificate(facts, Protocol::Xmpp));
+    all.push(steps::certificate(facts, Protocol::Xmpp, Request::Console));
     all.push(Step::new(
         "Install the certificate",
         "In the same place, key store of the cell or node, Personal certificates: make the request there if you need one, receive the \
          answer, and choose it for the gateway's SSL configuration.",
     ));
     all.push(community(facts));
+    all.push(
+        Step::new(
+            "If the gateway asks DNS all the same",
+            "A release that looks partners up by SRV records, for dialback at least, says so in its log with the partner's domain. Then put \
+             these into the name server that it asks, in a view that only it sees.",
+        )
+        .snippet("the inside view of your name server", Language::Zone, steps::zone(facts)),
+    );
     all.push(Step::new(
         "Assign people to the community",
         "On the page of the new community, Assign local users to this community: all, or the groups that may write to partners. Nobody \
