@@ -9,6 +9,30 @@
 //! Whatever comes from outside is either of a type that cannot hold anything harmful ([`interchange_model::Domain`],
 //! [`FileName`]) or is escaped for the language of the file that it is written into, so that no name can end a string,
 //! a line or a fence.
+//!
+//! ```
+//! use interchange_guide::{Facts, FileName, Listeners, MemberCertificate, Product, Service, SrvAnswer, SrvTarget, Trust, guess, guide};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let facts = Facts {
+//!     hub_domain: "hub.example".parse()?,
+//!     link: "acme".into(),
+//!     member_domains: vec!["acme.example".parse()?],
+//!     member_host: Some("im.acme.example".parse()?),
+//!     listeners: Listeners::usual("hub.example".parse()?),
+//!     trust: Trust::Own { file: FileName::parse("interchange-authority.pem")? },
+//!     member_certificate: MemberCertificate::FromHub,
+//!     partners: vec!["globex.example".parse()?],
+//! };
+//! let target = SrvTarget { host: "sip.acme.example.".to_owned(), port: 5061 };
+//! let guesses = guess(&[SrvAnswer { service: Service::SipFederationTls, targets: vec![target] }]);
+//! assert_eq!(guesses[0].product, Product::Lync);
+//!
+//! let steps = guide(guesses[0].product, &facts);
+//! assert!(!steps.tried);
+//! assert!(steps.to_string().contains("New-CsAllowedDomain -Identity 'globex.example' -ProxyFqdn 'hub.example'"));
+//! # Ok(())
+//! # }
+//! ```
 
 mod escape;
 mod facts;

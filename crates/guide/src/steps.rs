@@ -42,7 +42,7 @@ pub(crate) fn listed(domains: &[&Domain]) -> String {
     let shown: Vec<String> = domains.iter().take(SHOWN).map(|domain| format!("`{domain}`")).collect();
     match domains.len().checked_sub(SHOWN) {
         None | Some(0) => shown.join(", "),
-        Some(more) => format!("{} and {more} more", shown.join(", ")),
+        Some(more) => format!("{} and {more} more (all stand in the route)", shown.join(", ")),
     }
 }
 
@@ -237,4 +237,19 @@ pub(crate) fn company_dns(facts: &Facts, server: &str) -> Step {
             facts.listeners.host,
             facts.xmpp_port()
         ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sentence_holds_a_few_domains() {
+        let domains: Vec<Domain> =
+            ["a", "b", "c", "d", "e", "f", "g"].iter().map(|label| Domain::parse(&format!("{label}.example")).unwrap()).collect();
+        let all: Vec<&Domain> = domains.iter().collect();
+        assert_eq!(listed(&all[..2]), "`a.example`, `b.example`");
+        assert_eq!(listed(&all[..5]).matches('`').count(), 10);
+        assert!(listed(&all).ends_with("`e.example` and 2 more (all stand in the route)"));
+    }
 }
