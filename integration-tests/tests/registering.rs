@@ -144,6 +144,11 @@ fn by_the_command_line_as_the_page_has_it() {
     type_in(&firms, "Register");
     let links = type_in(&firms, "Link");
     assert!(links.contains("acme.example") && links.contains("globex.example"), "{links}");
+    // What the other side is told to write names this hub, its port and this firm.
+    let port = firms.files.xmpp.number().to_string();
+    for wanted in ["acme.example.key", HUB_DOMAIN, &port, "on Kamailio"] {
+        assert!(links.contains(wanted), "{wanted}: {links}");
+    }
     echo_answers(&mut alice, &mut bob);
     they_are_refused(&mut alice, &mut bob, "m1");
     let asked = Instant::now();
@@ -174,6 +179,9 @@ fn by_the_command_line_as_the_page_has_it() {
         ("interchange link set new --member acme --platform pigeon --domain acme.example", "this hub has xmpp, sip"),
         ("interchange link set new --member acme --platform xmpp --domain other.example", "add it and prove it first"),
         ("interchange partner approve globex acme", "has not invited"),
+        ("interchange link guide nothing", "there is no link `nothing`"),
+        ("interchange link guide acme --product kamailio", "there are prosody, ejabberd"),
+        ("interchange link guide ../x", "names of links and products"),
         ("interchange member list --url http://127.0.0.1:1", "no hub answers"),
     ] {
         let error = shell(&firms, command).expect_err(command);
@@ -271,6 +279,9 @@ fn by_the_api_each_administrator_for_their_own_firm() {
     );
     assert_eq!(operator.get("links").1.as_array().map(Vec::len), Some(3), "the Echo user's is one");
     assert_eq!(acme.get("audit").0, 403);
+    assert_eq!(acme.get("links/globex/guide").0, 404, "another's link");
+    let (_, guide) = acme.get("links/acme/guide?product=prosody");
+    assert!(guide.to_string().contains("globex.example"), "it names the partner: {guide}");
     assert_eq!(acme.get("users").0, 403);
     assert_eq!(globex.get("partnerships").1[0]["state"], "agreed");
     acme.change(json!({"change": "revoke", "member": "acme", "partner": "globex"}));

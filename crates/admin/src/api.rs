@@ -5,6 +5,7 @@
 //! | `GET /api/v1/members` | members |
 //! | `GET /api/v1/domains` | domains, each with what to show in DNS to prove it |
 //! | `GET /api/v1/links` | links with their state |
+//! | `GET /api/v1/links/LINK/guide?product=P` | what to do on the link's other side, for a product: steps with the names filled in |
 //! | `GET /api/v1/partnerships` | invitations and partnerships |
 //! | `GET /api/v1/users` | who may use this; no tokens. Operators and auditors |
 //! | `GET /api/v1/audit?until=V&limit=N` | who changed what, the newest first, 1,000 at most. Operators and auditors |
@@ -29,19 +30,31 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
+use interchange_guide::{Listeners, Trust};
 use interchange_registry::{Actor, Change, Members, Role};
 use serde::{Deserialize, Serialize};
 
 use crate::Observed;
 use problem::Problem;
-pub use token::{Tokens, new_token};
+pub(crate) use token::Tokens;
+pub use token::new_token;
 
 /// The longest body, in bytes.
 const LONGEST_BODY: usize = 64 * 1024;
 
+/// What a member's administrator must know of the hub to link a server with it.
+#[derive(Debug, Clone)]
+pub struct About {
+    /// Where the hub takes connections.
+    pub listeners: Listeners,
+    /// Which authority signed the certificates that it shows.
+    pub trust: Trust,
+}
+
 /// What the handlers know.
 pub(crate) struct Api<O> {
     pub(crate) members: Arc<Members>,
+    pub(crate) about: About,
     pub(crate) tokens: Tokens,
     pub(crate) observed: Arc<O>,
 }
@@ -52,6 +65,7 @@ pub(crate) fn routes<O: Observed>(api: Arc<Api<O>>) -> Router {
         .route("/api/v1/members", get(read::members::<O>))
         .route("/api/v1/domains", get(read::domains::<O>))
         .route("/api/v1/links", get(read::links::<O>))
+        .route("/api/v1/links/{link}/guide", get(read::guide::<O>))
         .route("/api/v1/partnerships", get(read::partnerships::<O>))
         .route("/api/v1/users", get(read::users::<O>).post(set_user::<O>))
         .route("/api/v1/audit", get(read::audit::<O>))

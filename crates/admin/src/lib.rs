@@ -33,7 +33,7 @@ use prometheus::{Encoder, TextEncoder};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-pub use api::{Tokens, new_token};
+pub use api::{About, new_token};
 
 /// What is asked of the hub that is looked at.
 pub trait Observed: Send + Sync + 'static {
@@ -59,7 +59,11 @@ impl Admin {
     ///
     /// # Errors
     /// When the address cannot be listened on.
-    pub async fn start<O: Observed>(address: SocketAddr, observed: Arc<O>, members: Option<Arc<Members>>) -> io::Result<Self> {
+    pub async fn start<O: Observed>(
+        address: SocketAddr,
+        observed: Arc<O>,
+        members: Option<(Arc<Members>, About)>,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let mut routes = Router::new()
@@ -68,8 +72,8 @@ impl Admin {
             .route("/readyz", get(readiness::<O>))
             .route("/healthz", get(health::<O>))
             .with_state(observed.clone());
-        if let Some(members) = members {
-            let api = api::Api { members, tokens: Tokens::default(), observed };
+        if let Some((members, about)) = members {
+            let api = api::Api { members, about, tokens: api::Tokens::default(), observed };
             routes = routes.merge(api::routes(Arc::new(api)));
         }
         let task = tokio::spawn(async move {

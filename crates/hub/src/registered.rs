@@ -1,12 +1,13 @@
 //! What is registered beside what `hub.toml` declares, and the first user of the API.
 
 use anyhow::Context;
-use interchange_admin::new_token;
+use interchange_admin::{About, new_token};
+use interchange_guide::{FileName, Trust};
 use interchange_model::{Link, SettingsError};
 use interchange_registry::{Actor, Change, Members, Parts, Role, Store};
 
 use crate::config::Config;
-use crate::platforms::PLATFORMS;
+use crate::platforms::{PLATFORMS, listeners};
 use crate::secret;
 
 /// The user that the first start makes.
@@ -73,6 +74,19 @@ fn check_link(link: &Link) -> Result<(), SettingsError> {
             ))
         }
     }
+}
+
+/// What a guide says of the hub. Where the configuration names an authority of its own, members are taken to be given that one.
+#[must_use]
+pub fn about(config: &Config) -> About {
+    let trust = match config.authorities.first() {
+        None => Trust::Public,
+        Some(path) => {
+            let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| FileName::parse(name).ok());
+            Trust::Own { file: name.unwrap_or_else(|| FileName::parse("interchange-authority.pem").expect("a constant name")) }
+        }
+    };
+    About { listeners: listeners(config), trust }
 }
 
 /// Makes the first operator where nobody may use the API yet. The token goes to a file that only the hub's user may read, and not to the

@@ -147,7 +147,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
                 drivers.iter().zip(PLATFORMS).map(|(driver, platform)| (platform.name(), driver.stats().clone())).collect();
             let hub = Hub::new(trace.metrics(), bus.clone(), stats, broker.health(), certificates.ends())?;
             registered::first_operator(config, &members).await?;
-            let admin = Admin::start(address, Arc::new(hub), Some(members.clone())).await;
+            let admin = Admin::start(address, Arc::new(hub), Some((members.clone(), registered::about(config)))).await;
             Some(admin.with_context(|| format!("metrics and health cannot be served at {address}"))?)
         }
         None => None,

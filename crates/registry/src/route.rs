@@ -1,6 +1,6 @@
 //! The routing decision.
 
-use interchange_model::{Envelope, Link, LinkId, Refusal};
+use interchange_model::{Domain, Envelope, Link, LinkId, Refusal};
 
 use crate::{Community, Registry, ordered};
 
@@ -27,12 +27,7 @@ impl Registry {
         if from == to {
             return Err(Refusal::Loop);
         }
-        let allowed = self.community == Community::Open
-            || self.member_of[from] == self.member_of[to]
-            || *recipient == self.hub
-            || *sender == self.hub
-            || self.partners.contains(&ordered((self.member_of[from], self.member_of[to])));
-        if !allowed {
+        if *recipient != self.hub && *sender != self.hub && !self.may_meet(from, to) {
             return Err(Refusal::NotAllowed);
         }
         if envelope.hops == 0 {
@@ -40,13 +35,28 @@ impl Registry {
         }
         Ok(&self.links[to])
     }
+
+    /// The domains that people of a link may write to over it, but for the hub's own: those of partners, and of the member's other links.
+    #[must_use]
+    pub fn partner_domains(&self, link: &LinkId) -> Vec<Domain> {
+        let Some(from) = self.by_id.get(link).copied() else { return Vec::new() };
+        let others = (0..self.links.len()).filter(|to| *to != from && self.may_meet(from, *to));
+        others.flat_map(|to| self.links[to].domains.iter()).filter(|domain| **domain != self.hub).cloned().collect()
+    }
+
+    /// Whether the people of two links may write to one another.
+    fn may_meet(&self, from: usize, to: usize) -> bool {
+        self.community == Community::Open
+            || self.member_of[from] == self.member_of[to]
+            || self.partners.contains(&ordered((self.member_of[from], self.member_of[to])))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::{Instant, UNIX_EPOCH};
 
-    use interchange_model::{Address, AddressError, Body, Domain, MessageId, Pace, PlatformName, Settings, Text};
+    use interchange_model::{Address, AddressError, Body, MessageId, Pace, PlatformName, Settings, Text};
     use proptest::prelude::*;
 
     use super::*;
@@ -171,6 +181,16 @@ mod tests {
         // Provisioned twice, once in each form, it is claimed twice.
         let twice = vec![link("one", "acme", &["bücher.example"]), link("two", "globex", &["xn--bcher-kva.example"])];
         assert!(matches!(Registry::new(Parts { links: twice, ..parts() }), Err(RegistryError::DomainTwice { .. })));
+    }
+
+    #[test]
+    fn the_domains_of_partners_are_those_that_messages_pass_to() {
+        let registry = Registry::new(parts()).unwrap();
+        let of = |link: &str| registry.partner_domains(&link.into()).iter().map(Domain::to_string).collect::<Vec<_>>();
+        assert_eq!(of("acme-xmpp"), ["phones.acme.example", "globex.example"]);
+        assert_eq!(of("globex-sip"), ["acme.example", "acme.test", "phones.acme.example"]);
+        assert_eq!(of("initech"), Vec::<String>::new());
+        assert_eq!(of("nobody"), Vec::<String>::new());
     }
 
     #[test]

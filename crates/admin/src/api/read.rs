@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use axum::extract::{Query, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use interchange_model::{Health, Link};
+use interchange_guide::{Facts, Guide, MemberCertificate, Product, Trust};
+use interchange_model::{Domain, Health, Link};
 use interchange_registry::{Actor, AuditRow, INVITATION_LASTS, PartnershipState, Role};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -48,7 +50,7 @@ struct LinkShown<'a> {
     link: &'a str,
     member: &'a str,
     platform: &'a str,
-    domains: &'a [interchange_model::Domain],
+    domains: &'a [Domain],
     pace: interchange_model::Pace,
     settings: &'a interchange_model::Settings,
     declared: bool,
@@ -145,9 +147,54 @@ const fn a_page() -> u32 {
 pub(super) async fn audit<O: Observed>(
     State(api): State<Arc<Api<O>>>,
     Extension(actor): Extension<Actor>,
-    which: Result<Query<Which>, axum::extract::rejection::QueryRejection>,
+    which: Result<Query<Which>, QueryRejection>,
 ) -> Result<Json<Vec<AuditRow>>, Problem> {
     of_the_hub(&actor)?;
     let Query(Which { until, limit }) = which.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;
     Ok(Json(api.members.audit(until, limit).await?))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ForProduct {
+    product: Option<String>,
+}
+
+pub(super) async fn guide<O: Observed>(
+    State(api): State<Arc<Api<O>>>,
+    Extension(actor): Extension<Actor>,
+    Path(link): Path<String>,
+    product: Result<Query<ForProduct>, QueryRejection>,
+) -> Result<Json<Guide>, Problem> {
+    let Query(ForProduct { product }) = product.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;
+    let registry = api.members.watch().borrow().clone();
+    let found = registry.link(&link.as_str().into()).filter(|link| actor.role.sees(&link.member));
+    let none = || Problem::new(StatusCode::NOT_FOUND, format!("there is no link `{}`", link.escape_debug()));
+    let link = found.ok_or_else(none)?;
+    let fitting = || Product::ALL.into_iter().filter(|product| product.platform() == Some(link.platform.as_str()));
+    let product = match product {
+        Some(name) => name.parse::<Product>().ok().filter(|product| fitting().any(|fits| fits == *product)),
+        // The last is the one for all others.
+        None => fitting().next_back(),
+    };
+    let product = product.ok_or_else(|| {
+        let known: Vec<_> = fitting().map(Product::label).collect();
+        let detail = format!("there is no guide for this product over {}: there are {}", link.platform, known.join(", "));
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
+    })?;
+    let host = link.settings.0.get("host").and_then(Value::as_str);
+    let facts = Facts {
+        hub_domain: registry.hub().clone(),
+        link: link.id.clone(),
+        member_domains: link.domains.clone(),
+        member_host: host.filter(|host| host.parse::<std::net::IpAddr>().is_err()).and_then(|host| Domain::parse(host).ok()),
+        listeners: api.about.listeners.clone(),
+        member_certificate: match api.about.trust {
+            Trust::Own { .. } => MemberCertificate::FromHub,
+            Trust::Public => MemberCertificate::Own,
+        },
+        trust: api.about.trust.clone(),
+        partners: registry.partner_domains(&link.id),
+    };
+    Ok(Json(interchange_guide::guide(product, &facts)))
 }

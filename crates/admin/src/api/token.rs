@@ -37,7 +37,7 @@ pub fn new_token(user: &str) -> (String, String) {
 
 /// Finds out whose a token is.
 #[derive(Debug)]
-pub struct Tokens {
+pub(crate) struct Tokens {
     hashing: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
     /// By the hash in the directory, the digest of the token that was found right for it: as many as there are users.

@@ -158,6 +158,14 @@ pub enum Link {
     },
     /// Show them, with their state.
     List,
+    /// Show what to do on the other side: each step, with the real names filled in.
+    Guide {
+        /// Which.
+        link: String,
+        /// Which product the member has: prosody, ejabberd, openfire, kamailio and so on. Without it, what holds for all of the platform.
+        #[arg(long)]
+        product: Option<String>,
+    },
     /// Take one away.
     Remove {
         /// Which.
@@ -230,6 +238,7 @@ pub enum RoleName {
 /// What a command asks of the API.
 enum Request {
     Read(&'static str),
+    Guide(String),
     Change(Value),
     User(Value),
     Audit(u32),
@@ -251,6 +260,7 @@ pub fn run(command: Command) -> anyhow::Result<String> {
     let client = Client::new(&reach.config, reach.url.as_deref(), reach.token_file.as_deref())?;
     let (answer, show): (Value, fn(&Value) -> String) = match request {
         Request::Read(what) => (client.get(&format!("/api/v1/{what}"))?, show::of(what)),
+        Request::Guide(path) => (client.get(&path)?, show::guide),
         Request::Audit(limit) => (client.get(&format!("/api/v1/audit?limit={limit}"))?, show::of("audit")),
         Request::Change(change) => (client.post("/api/v1/changes", &change)?, show::changed),
         Request::User(user) => (client.post("/api/v1/users", &user)?, show::token),
@@ -285,6 +295,14 @@ fn domain(command: Domain) -> Request {
 fn link(command: Link) -> anyhow::Result<Request> {
     Ok(match command {
         Link::List => Request::Read("links"),
+        Link::Guide { link, product } => {
+            let named = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
+            if !named(&link) || !product.as_deref().is_none_or(named) {
+                anyhow::bail!("names of links and products have letters, digits, `-` and `.`");
+            }
+            let product = product.map(|product| format!("?product={product}")).unwrap_or_default();
+            Request::Guide(format!("/api/v1/links/{link}/guide{product}"))
+        }
         Link::Remove { link } => change("remove-link", json!({"link": link})),
         Link::Set { link, member, platform, domains, settings } => {
             let settings = read_settings(&settings)?;

@@ -3,6 +3,8 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use comfy_table::{ContentArrangement, Table, presets};
+use interchange_guide::Guide;
+use serde::Deserialize;
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::macros::format_description;
@@ -29,6 +31,14 @@ pub(super) fn changed(answer: &Value) -> String {
 
 pub(super) fn token(answer: &Value) -> String {
     format!("the token of {}, which is not shown again:\n{}\n", text(&answer["user"]), text(&answer["token"]))
+}
+
+/// The guide as it writes itself for a terminal; its texts come from the hub alone.
+pub(super) fn guide(answer: &Value) -> String {
+    match Guide::deserialize(answer) {
+        Ok(guide) => guide.to_string(),
+        Err(_) => format!("{answer:#}\n"),
+    }
 }
 
 fn domains(answer: &Value) -> String {

@@ -3,13 +3,15 @@ use interchange_model::{Domain, Link, PlatformName, Settings};
 use super::*;
 use crate::Community;
 
+/// Any platform.
+const PIGEON: &str = "pigeon";
 const NOW: u64 = 1_700_000_000;
 
 fn declared() -> Parts {
     let link = |id: &str, member: &str, domain: &str| Link {
         id: id.into(),
         member: member.into(),
-        platform: PlatformName::from_static("pigeon"),
+        platform: PlatformName::from_static(PIGEON),
         domains: vec![Domain::parse(domain).unwrap()],
         pace: Pace::default(),
         settings: Settings::default(),

@@ -6,6 +6,9 @@ use interchange_model::{Domain, PlatformName};
 use super::*;
 use crate::{Community, Role};
 
+/// Any platform.
+const PIGEON: &str = "pigeon";
+
 fn operator() -> Actor {
     Actor { name: "ops".to_owned(), role: Role::Operator }
 }
@@ -67,7 +70,7 @@ async fn a_change_is_live_here_at_once_at_another_node_within_two_seconds_and_th
     two.store.close().await;
     let again = node(directory.path()).await;
     assert_eq!(again.directory(), one.directory());
-    assert_eq!(again.watch().borrow().links(&PlatformName::from_static("pigeon")).len(), 1);
+    assert_eq!(again.watch().borrow().links(&PlatformName::from_static(PIGEON)).len(), 1);
 }
 
 #[tokio::test]
