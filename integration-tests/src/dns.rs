@@ -45,7 +45,11 @@ impl NameServer {
     /// The target of every record is `localhost`: ejabberd resolves targets by the operating system and Prosody by
     /// its own resolver, and this is the one name that both lead to 127.0.0.1 on every machine.
     pub fn start(records: &[ServiceRecord]) -> Self {
-        let port = ReservedPort::any();
+        Self::start_at(ReservedPort::any(), records, "")
+    }
+
+    /// Starts it at a port, with more lines of dnsmasq's configuration.
+    pub fn start_at(port: ReservedPort, records: &[ServiceRecord], more: &str) -> Self {
         let directory = Directory::new("dnsmasq");
         let mut configuration = format!(
             "port={}\nlisten-address=127.0.0.1\nbind-interfaces\nno-resolv\nno-hosts\nlog-queries\n\
@@ -55,6 +59,7 @@ impl NameServer {
         for ServiceRecord { service, domain, port } in records {
             writeln!(configuration, "srv-host={service}.{domain},localhost,{port}").expect("a string takes all");
         }
+        configuration.push_str(more);
         let file = directory.write("dnsmasq.conf", &configuration);
         let mut command = Command::new("/usr/sbin/dnsmasq");
         // An empty user name means: stay who you are. An empty path: no file with the process id.
@@ -65,8 +70,19 @@ impl NameServer {
         Self { port, _program: program }
     }
 
+    /// The lines that say that a domain's authoritative servers are these hosts, each at 127.0.0.1.
+    pub fn authorities(domain: &str, hosts: &[&str]) -> String {
+        let wire = |name: &str| name.split('.').map(|label| format!("{:02x}{}", label.len(), hex(label))).collect::<String>();
+        let lines = hosts.iter().map(|host| format!("dns-rr={domain},2,{}00\nhost-record={host},127.0.0.1\n", wire(host)));
+        lines.collect()
+    }
+
     /// Its port on 127.0.0.1, UDP and TCP.
     pub fn port(&self) -> u16 {
         self.port.number()
     }
+}
+
+fn hex(text: &str) -> String {
+    text.bytes().map(|byte| format!("{byte:02x}")).collect()
 }

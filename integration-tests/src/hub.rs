@@ -155,6 +155,11 @@ impl HubFiles {
         self.limits = "";
     }
 
+    /// From now on it asks this name server, and the authoritative servers of domains at this port. To be called before it is configured.
+    pub fn ask(&mut self, names: u16, authority_port: u16) {
+        let _ = write!(self.settings, "\n[dns]\nservers = [\"127.0.0.1:{names}\"]\nauthority_port = {authority_port}\n");
+    }
+
     /// From now on members need a partnership. To be called before it is configured.
     pub fn by_invitation(&mut self) {
         self.community = "invitation";

@@ -8,6 +8,7 @@ use interchange_integration_tests::certificates::Authority;
 use interchange_integration_tests::dns::{NameServer, ServiceRecord};
 use interchange_integration_tests::hub::{HUB_DOMAIN, Hub, HubFiles, binary};
 use interchange_integration_tests::kamailio::{Kamailio, KamailioSettings, SipPorts};
+use interchange_integration_tests::ports::ReservedPort;
 use interchange_integration_tests::prosody;
 use interchange_integration_tests::sip_client::{SipClient, Transport};
 use interchange_integration_tests::xmpp_client::XmppClient;
@@ -21,6 +22,8 @@ struct Firms {
     files: HubFiles,
     hub: Option<Hub>,
     _names: NameServer,
+    /// Where acme.example's own name servers will be.
+    authority: Option<ReservedPort>,
     acme: XmppServer,
     globex: Kamailio,
     acme_port: u16,
@@ -37,17 +40,27 @@ impl Firms {
         let (acme_port, globex_port) = (ports.server.number(), globex_ports.tls.number());
         let mut records = vec![ServiceRecord::xmpp_server("acme.example", acme_port)];
         records.extend(["globex.example", HUB_DOMAIN].map(|domain| ServiceRecord::xmpp_server(domain, files.xmpp.number())));
-        let names = NameServer::start(&records);
+        let authorities = NameServer::authorities("acme.example", &["ns1.acme.example", "ns2.acme.example"]);
+        let names = NameServer::start_at(ReservedPort::any(), &records, &authorities);
+        let own = ReservedPort::any();
+        files.ask(names.port(), own.number());
         files.configure(&authority, &[]);
         let hub = Some(files.start());
         let acme = prosody::start(XmppServerSettings::new("acme.example", &["alice"], ports, &authority, &names));
         let settings = KamailioSettings::new("globex.example", globex_ports, &authority, files.sip.address(), HUB_DOMAIN);
         let globex = Kamailio::start(settings.with_partners(&["acme.example", HUB_DOMAIN]));
-        Self { files, hub, _names: names, acme, globex, acme_port, globex_port }
+        Self { files, hub, _names: names, authority: Some(own), acme, globex, acme_port, globex_port }
     }
 
     fn people(&self) -> (XmppClient, SipClient) {
         (XmppClient::login(&self.acme, "alice"), SipClient::register(&self.globex, "bob", Transport::Tcp))
+    }
+
+    /// Acme publishes a record at its own name servers.
+    fn publish(&mut self, name: &str, value: &str) -> NameServer {
+        let name = name.trim_end_matches('.');
+        let port = self.authority.take().expect("they do not run yet");
+        NameServer::start_at(port, &[], &format!("txt-record={name},\"{value}\"\n"))
     }
 
     fn api(&self) -> Api {
@@ -141,7 +154,24 @@ fn by_the_command_line_as_the_page_has_it() {
     // Before anything is registered nobody gets through.
     bob.send("sip:echo@hub.example", "early", "hello?");
     assert_eq!(bob.expect_answer("early", SOON), 403);
-    type_in(&firms, "Register");
+    let domains = type_in(&firms, "Register");
+    assert!(domains.contains("acme.example is not proven: publish _interchange-"), "{domains}");
+    let link = "interchange link set acme --member acme --platform xmpp --domain acme.example";
+    assert!(shell(&firms, link).expect_err(link).contains("not proven to be of `acme` yet"));
+    // Its name servers do not answer, then have the record.
+    let check = shell(&firms, "interchange domain check acme.example").expect("it is checked");
+    assert!(
+        check.contains("ns2.acme.example") && check.contains("did not answer") && check.contains("not proven: none of"),
+        "{check}"
+    );
+    let (_, domains) = firms.api().get("domains");
+    let txt =
+        domains.as_array().and_then(|all| all.iter().find(|row| row["domain"] == "acme.example")).expect("it is listed")["txt"]
+            .clone();
+    let of = |key: &str| txt[key].as_str().expect("a text").to_owned();
+    let _authority = firms.publish(&of("name"), &of("value"));
+    let check = type_in(&firms, "Prove");
+    assert!(check.contains("proven: all 2 name servers that answered have the record"), "{check}");
     let links = type_in(&firms, "Link");
     assert!(links.contains("acme.example") && links.contains("globex.example"), "{links}");
     // What the other side is told to write names this hub, its port and this firm.
@@ -162,7 +192,7 @@ fn by_the_command_line_as_the_page_has_it() {
     firms.hub = Some(firms.files.start());
     they_talk(&mut alice, &mut bob, "m3");
     let audit = type_in(&firms, "Part");
-    for change in ["add-member", "vouch-domain", "set-link", "invite", "approve", "revoke", "set-user"] {
+    for change in ["add-member", "prove-domain", "vouch-domain", "set-link", "invite", "approve", "revoke", "set-user"] {
         assert!(audit.contains(change), "{change}: {audit}");
     }
     they_are_refused(&mut alice, &mut bob, "m4");
@@ -240,7 +270,7 @@ fn read(mut answer: ureq::http::Response<ureq::Body>) -> (u16, Value) {
 
 #[test]
 fn by_the_api_each_administrator_for_their_own_firm() {
-    let firms = Firms::start();
+    let mut firms = Firms::start();
     let (mut alice, mut bob) = firms.people();
     let operator = firms.api();
     let mut admins = Vec::new();
@@ -259,6 +289,17 @@ fn by_the_api_each_administrator_for_their_own_firm() {
         assert!(admin.refused(json!({"change": "vouch-domain", "domain": domain}), 403).contains("only an operator"));
         let (_, domains) = admin.get("domains");
         assert!(domains[0]["txt"]["name"].as_str().expect("a name").starts_with("_interchange-"), "{domains}");
+        if member == "acme" {
+            let name = domains[0]["txt"]["name"].as_str().expect("a name").to_owned();
+            // A record with something else in it proves nothing, and one's own administrator has it checked.
+            let _authority = firms.publish(&name, "interchange-domain-verification=something-else");
+            let (status, answer) = admin.post("domains/acme.example/check", &Value::Null);
+            assert_eq!((status, answer["proven"].as_bool()), (200, Some(false)), "{answer}");
+            assert!(answer["because"].as_str().is_some_and(|because| because.contains("another text")), "{answer}");
+            assert_eq!(answer["servers"].as_array().map(Vec::len), Some(2), "{answer}");
+        } else {
+            assert_eq!(admin.post("domains/acme.example/check", &Value::Null).0, 404, "another's domain");
+        }
         operator.change(json!({"change": "vouch-domain", "domain": domain}));
         admin.change(link);
         admins.push(admin);

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `GET /api/v1/members` | members |
 //! | `GET /api/v1/domains` | domains, each with what to show in DNS to prove it |
+//! | `POST /api/v1/domains/DOMAIN/check` | asks the domain's authoritative servers for the proof: what each says, and whether it is proven now |
 //! | `GET /api/v1/links` | links with their state |
 //! | `GET /api/v1/links/LINK/guide?product=P` | what to do on the link's other side, for a product: steps with the names filled in |
 //! | `GET /api/v1/partnerships` | invitations and partnerships |
@@ -16,6 +17,7 @@
 //! (RFC 9457), with a `detail` that says what to do. A body is JSON, at most 64 KiB, read after the token was found right.
 
 mod problem;
+mod proof;
 mod read;
 mod token;
 
@@ -33,6 +35,7 @@ use axum::{Extension, Json, Router};
 use interchange_guide::{Listeners, Trust};
 use interchange_registry::{Actor, Change, Members, Role};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
 use crate::Observed;
 use problem::Problem;
@@ -41,6 +44,9 @@ pub use token::new_token;
 
 /// The longest body, in bytes.
 const LONGEST_BODY: usize = 64 * 1024;
+
+/// How many proofs are looked up at once: each asks servers that its domain names.
+pub(crate) const CHECKS: usize = 4;
 
 /// What a member's administrator must know of the hub to link a server with it.
 #[derive(Debug, Clone)]
@@ -56,6 +62,7 @@ pub(crate) struct Api<O> {
     pub(crate) members: Arc<Members>,
     pub(crate) about: About,
     pub(crate) tokens: Tokens,
+    pub(crate) checks: Semaphore,
     pub(crate) observed: Arc<O>,
 }
 
@@ -64,6 +71,7 @@ pub(crate) fn routes<O: Observed>(api: Arc<Api<O>>) -> Router {
     Router::new()
         .route("/api/v1/members", get(read::members::<O>))
         .route("/api/v1/domains", get(read::domains::<O>))
+        .route("/api/v1/domains/{domain}/check", post(proof::check::<O>))
         .route("/api/v1/links", get(read::links::<O>))
         .route("/api/v1/links/{link}/guide", get(read::guide::<O>))
         .route("/api/v1/partnerships", get(read::partnerships::<O>))

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
@@ -26,11 +26,12 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use interchange_model::{Health, LinkId};
+use interchange_model::{Domain, Health, LinkId};
 use interchange_registry::Members;
 use prometheus::proto::MetricFamily;
 use prometheus::{Encoder, TextEncoder};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 pub use api::{About, new_token};
@@ -43,8 +44,24 @@ pub trait Observed: Send + Sync + 'static {
     /// Why messages cannot be accepted now, a sentence each; empty: they can.
     fn obstacles(&self) -> impl Future<Output = Vec<String>> + Send;
 
+    /// What each authoritative server of a domain says of the TXT records of a name; or, in a sentence, why they cannot be found.
+    fn texts(&self, domain: Domain, name: String) -> impl Future<Output = Result<Vec<NameServer>, String>> + Send;
+
     /// Every link that has said how it is.
     fn links(&self) -> BTreeMap<LinkId, Health>;
+}
+
+/// What one authoritative name server says.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct NameServer {
+    /// Its name.
+    pub server: String,
+    /// Its address, if it has one.
+    pub address: Option<IpAddr>,
+    /// The texts of the record; none: it is not there.
+    pub texts: Vec<String>,
+    /// Why it said nothing, in a sentence.
+    pub why: Option<String>,
 }
 
 /// A running server. Dropping it ends it.
@@ -73,7 +90,8 @@ impl Admin {
             .route("/healthz", get(health::<O>))
             .with_state(observed.clone());
         if let Some((members, about)) = members {
-            let api = api::Api { members, about, tokens: api::Tokens::default(), observed };
+            let checks = Semaphore::new(api::CHECKS);
+            let api = api::Api { members, about, tokens: api::Tokens::default(), checks, observed };
             routes = routes.merge(api::routes(Arc::new(api)));
         }
         let task = tokio::spawn(async move {
@@ -154,6 +172,10 @@ mod tests {
 
         async fn obstacles(&self) -> Vec<String> {
             self.obstacle.map(str::to_owned).into_iter().collect()
+        }
+
+        async fn texts(&self, _: Domain, _: String) -> Result<Vec<NameServer>, String> {
+            Ok(Vec::new())
         }
 
         fn links(&self) -> BTreeMap<LinkId, Health> {

@@ -7,6 +7,7 @@
 //!
 //! Left out: what to say (adapters), where messages go (broker), exporting the counters of [`DriverStats`].
 
+mod authority;
 mod broker;
 mod conn;
 mod dial;
@@ -23,6 +24,7 @@ mod text;
 mod tls;
 mod udp;
 
+pub use authority::AuthorityAnswer;
 pub use driver::{Bound, Driver, Setup, StartError};
 pub use listen::{Limits, Listener};
 pub use reach::{Network, NetworkError, Reach};

@@ -80,6 +80,10 @@ impl Resolver {
         builder.build().map(|resolver| Self(Arc::new(resolver))).map_err(|error| ResolverError(error.to_string()))
     }
 
+    pub(crate) fn inner(&self) -> &TokioResolver {
+        &self.0
+    }
+
     /// All addresses of a host, IPv6 and IPv4 in turn. An address literal is its own address.
     ///
     /// # Errors
@@ -182,7 +186,7 @@ fn in_order(mut places: Vec<Place>, mut draw: impl FnMut(std::ops::RangeInclusiv
     ordered
 }
 
-fn explain(error: &NetError) -> String {
+pub(crate) fn explain(error: &NetError) -> String {
     match error {
         NetError::Timeout => "no name server answered in time".to_owned(),
         NetError::NoConnections => "no name server can be reached".to_owned(),

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use interchange_admin::Observed;
+use interchange_admin::{NameServer, Observed};
 use interchange_broker::Metrics;
-use interchange_driver::DriverStats;
-use interchange_model::{Health, LinkId, PlatformName};
+use interchange_driver::{AuthorityAnswer, DriverStats, Reach, Resolver};
+use interchange_model::{Domain, Health, LinkId, PlatformName};
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
@@ -29,6 +29,14 @@ pub(crate) struct Hub {
     drivers: Vec<(PlatformName, Arc<DriverStats>)>,
     health: watch::Receiver<BTreeMap<LinkId, Health>>,
     certificates: Vec<(String, SystemTime)>,
+    lookup: Lookup,
+}
+
+/// By what the proofs of domains are looked up.
+pub(crate) struct Lookup {
+    pub(crate) resolver: Resolver,
+    pub(crate) reach: Reach,
+    pub(crate) port: u16,
 }
 
 impl Hub {
@@ -39,6 +47,7 @@ impl Hub {
         drivers: Vec<(PlatformName, Arc<DriverStats>)>,
         health: watch::Receiver<BTreeMap<LinkId, Health>>,
         certificates: Vec<(String, SystemTime)>,
+        lookup: Lookup,
     ) -> prometheus::Result<Self> {
         let registry = Registry::new();
         metrics.register(&registry)?;
@@ -50,7 +59,7 @@ impl Hub {
         let started = Gauge::new("interchange_start_time_seconds", "When the process started, in seconds since 1970.")?;
         started.set(seconds(SystemTime::now()));
         registry.register(Box::new(started))?;
-        Ok(Self { registry, bus, drivers, health, certificates })
+        Ok(Self { registry, bus, drivers, health, certificates, lookup })
     }
 
     /// Connections and bytes, from the drivers' own counters.
@@ -187,6 +196,16 @@ impl Observed for Hub {
             Ok(Err(error)) => vec![format!("no message can be stored: {error}")],
             Err(_) => vec![format!("no message can be stored: the bus did not answer within {} s", BUS_ANSWERS_WITHIN.as_secs())],
         }
+    }
+
+    async fn texts(&self, domain: Domain, name: String) -> Result<Vec<NameServer>, String> {
+        let Lookup { resolver, reach, port } = &self.lookup;
+        let answers = resolver.authoritative_texts(&domain, &name, reach, *port).await?;
+        let shown = |answer: AuthorityAnswer| {
+            let (texts, why) = answer.texts.map_or_else(|why| (Vec::new(), Some(why)), |texts| (texts, None));
+            NameServer { server: answer.server, address: answer.address, texts, why }
+        };
+        Ok(answers.into_iter().map(shown).collect())
     }
 
     fn links(&self) -> BTreeMap<LinkId, Health> {

@@ -76,6 +76,8 @@ pub struct Config {
     pub log: LogFormat,
     /// Name servers to ask instead of the system's; empty: the system's.
     pub name_servers: Vec<SocketAddr>,
+    /// The port at which the authoritative servers of members' domains are asked.
+    pub authority_port: u16,
     /// Networks that are not public and that the hub may dial all the same.
     pub allow_targets: Vec<Network>,
     /// How many texts are taken.
@@ -211,6 +213,7 @@ impl Check<'_> {
             community: file.hub.community,
             log: file.hub.log,
             name_servers,
+            authority_port: file.dns.authority_port.unwrap_or(53),
             admin,
             allow_targets,
             limits,

@@ -124,6 +124,8 @@ pub(super) struct RabbitEntry {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct DnsEntry {
     pub(super) servers: Vec<Spanned<String>>,
+    /// Where authoritative servers of members' domains listen, in a laboratory; 53 everywhere else.
+    pub(super) authority_port: Option<u16>,
 }
 
 /// `[network]`

@@ -124,6 +124,11 @@ pub enum Domain {
     },
     /// Show them, with the proof of each.
     List,
+    /// Ask the domain's own name servers for the TXT record that proves it.
+    Check {
+        /// Which.
+        domain: String,
+    },
     /// Say, as the operator, that a domain is its member's.
     Vouch {
         /// Which.
@@ -239,6 +244,7 @@ pub enum RoleName {
 enum Request {
     Read(&'static str),
     Guide(String),
+    Check(String),
     Change(Value),
     User(Value),
     Audit(u32),
@@ -251,7 +257,7 @@ enum Request {
 pub fn run(command: Command) -> anyhow::Result<String> {
     let (reach, request) = match command {
         Command::Member { reach, command } => (reach, member(command)),
-        Command::Domain { reach, command } => (reach, domain(command)),
+        Command::Domain { reach, command } => (reach, domain(command)?),
         Command::Link { reach, command } => (reach, link(command)?),
         Command::Partner { reach, command } => (reach, partner(command)),
         Command::User { reach, command } => (reach, user(command)),
@@ -261,6 +267,7 @@ pub fn run(command: Command) -> anyhow::Result<String> {
     let (answer, show): (Value, fn(&Value) -> String) = match request {
         Request::Read(what) => (client.get(&format!("/api/v1/{what}"))?, show::of(what)),
         Request::Guide(path) => (client.get(&path)?, show::guide),
+        Request::Check(domain) => (client.post(&format!("/api/v1/domains/{domain}/check"), &Value::Null)?, show::checked),
         Request::Audit(limit) => (client.get(&format!("/api/v1/audit?limit={limit}"))?, show::of("audit")),
         Request::Change(change) => (client.post("/api/v1/changes", &change)?, show::changed),
         Request::User(user) => (client.post("/api/v1/users", &user)?, show::token),
@@ -281,15 +288,16 @@ fn member(command: Member) -> Request {
     }
 }
 
-fn domain(command: Domain) -> Request {
-    match command {
+fn domain(command: Domain) -> anyhow::Result<Request> {
+    Ok(match command {
+        Domain::Check { domain } => Request::Check(interchange_model::Domain::parse(&domain)?.to_string()),
         Domain::List => Request::Read("domains"),
         Domain::Add { member, domain, allow_lookalike } => {
             change("add-domain", json!({"member": member, "domain": domain, "allow_lookalike": allow_lookalike}))
         }
         Domain::Vouch { domain } => change("vouch-domain", json!({"domain": domain})),
         Domain::Remove { domain } => change("remove-domain", json!({"domain": domain})),
-    }
+    })
 }
 
 fn link(command: Link) -> anyhow::Result<Request> {

@@ -1,5 +1,6 @@
 //! Answers as tables for people.
 
+use std::fmt::Write as _;
 use std::time::{Duration, UNIX_EPOCH};
 
 use comfy_table::{ContentArrangement, Table, presets};
@@ -33,6 +34,22 @@ pub(super) fn token(answer: &Value) -> String {
     format!("the token of {}, which is not shown again:\n{}\n", text(&answer["user"]), text(&answer["token"]))
 }
 
+/// What each name server said, and what follows.
+pub(super) fn checked(answer: &Value) -> String {
+    let shown = table(&answer["servers"], &["name server", "address", "says"], |row| {
+        let texts: Vec<_> = row["texts"].as_array().into_iter().flatten().map(text).collect();
+        let says = match row["why"].as_str() {
+            Some(_) => text(&row["why"]),
+            None if texts.is_empty() => "no such record".to_owned(),
+            None => texts.join("\n"),
+        };
+        vec![text(&row["server"]), text(&row["address"]), says]
+    });
+    let proven = if answer["proven"] == true { "proven" } else { "not proven" };
+    let wanted = format!("{} TXT \"{}\"", text(&answer["name"]), text(&answer["value"]));
+    format!("{shown}wanted: {wanted}\n{proven}: {}\n", text(&answer["because"]))
+}
+
 /// The guide as it writes itself for a terminal; its texts come from the hub alone.
 pub(super) fn guide(answer: &Value) -> String {
     match Guide::deserialize(answer) {
@@ -52,11 +69,9 @@ fn domains(answer: &Value) -> String {
         vec![text(&row["domain"]), text(&row["member"]), proof, kept(row)]
     });
     for row in answer.as_array().into_iter().flatten().filter(|row| row["declared"] == false && row["proof"].is_null()) {
-        shown.push_str(&format!(
-            "{} is not proven: links cannot serve it until an operator runs interchange domain vouch {}\n",
-            text(&row["domain"]),
-            text(&row["domain"])
-        ));
+        let (domain, txt) = (text(&row["domain"]), &row["txt"]);
+        let record = format!("{} TXT \"{}\"", text(&txt["name"]), text(&txt["value"]));
+        let _ = writeln!(shown, "{domain} is not proven: publish {record}, then run interchange domain check {domain}");
     }
     shown
 }
