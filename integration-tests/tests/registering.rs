@@ -511,6 +511,36 @@ fn abuse_40_no_secret_can_be_read_back() {
     assert_eq!(eve.get("members").0, 401);
 }
 
+#[test]
+fn a_copy_is_made_while_the_hub_runs_and_put_back_while_it_does_not() {
+    let (files, hub) = bare();
+    let command = |arguments: &[&str]| {
+        let folder = files.configuration();
+        let mut command = Command::new(binary());
+        let output = command.args(arguments).current_dir(folder.parent().expect("it is in a folder")).output().expect("it runs");
+        (
+            output.status.success(),
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)),
+        )
+    };
+    let add = |name: &str| command(&["member", "add", name, name]);
+    assert!(add("before").0);
+    let copied = command(&["backup", "copy.db"]);
+    assert!(copied.0, "{}", copied.1);
+    assert!(add("after").0);
+    let refused = command(&["restore", "copy.db"]);
+    assert!(!refused.0 && refused.1.contains("is in use: stop the hub first"), "{}", refused.1);
+    assert!(command(&["member", "list"]).1.contains("after"), "nothing has changed");
+    drop(hub);
+    let restored = command(&["restore", "copy.db"]);
+    assert!(restored.0, "{}", restored.1);
+    let _hub = files.start();
+    let (_, members) = command(&["member", "list"]);
+    assert!(members.contains("before") && !members.contains("after"), "{members}");
+    // Its users are as they were, and it goes on from there.
+    assert!(add("again").0);
+}
+
 /// SIGKILL in the midst of changes, twenty times: what was answered is there, and what is there is whole.
 #[test]
 fn a_crash_leaves_each_change_whole_or_absent() {

@@ -61,6 +61,22 @@ enum Command {
     },
     #[command(flatten)]
     Ask(ctl::Command),
+    /// Copy what is registered, with watches and the audit log, to a new file; the hub may run.
+    Backup {
+        /// The copy. There must be nothing at this place.
+        file: PathBuf,
+        /// The configuration, for its data directory.
+        #[arg(long, value_name = "FILE", default_value = "hub.toml")]
+        config: PathBuf,
+    },
+    /// Put a copy in the place of what is registered. The hub must not run; what was there is kept as hub.db.replaced in the data directory.
+    Restore {
+        /// The copy.
+        file: PathBuf,
+        /// The configuration, for its data directory.
+        #[arg(long, value_name = "FILE", default_value = "hub.toml")]
+        config: PathBuf,
+    },
     /// What has to do with the bus, where messages wait.
     Bus {
         #[command(subcommand)]
@@ -119,6 +135,16 @@ fn main() -> ExitCode {
             Ok(false) => return ExitCode::FAILURE,
             Err(error) => Err(error),
         },
+        Command::Backup { file, config } => load(&config).and_then(|config| {
+            runtime()?.block_on(interchange_registry::Store::back_up(&config.data_directory, &file))?;
+            println!("{} holds what is registered now", file.display());
+            Ok(())
+        }),
+        Command::Restore { file, config } => load(&config).and_then(|config| {
+            runtime()?.block_on(registered::restore(&config, &file))?;
+            println!("{} is registered from the next start on", file.display());
+            Ok(())
+        }),
         Command::Ask(command) => ctl::run(command).map(|said| print!("{said}")),
         Command::Top { config, once } => show(&config, once),
         Command::Authority { place, command } => {

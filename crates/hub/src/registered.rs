@@ -1,5 +1,7 @@
 //! What is registered beside what `hub.toml` declares, and the first user of the API.
 
+use std::path::Path;
+
 use anyhow::Context;
 use interchange_admin::{About, new_token};
 use interchange_guide::{FileName, Trust};
@@ -8,7 +10,7 @@ use interchange_registry::{Actor, Change, Members, Parts, Role, Store};
 
 use crate::config::Config;
 use crate::platforms::{PLATFORMS, listeners};
-use crate::secret;
+use crate::{secret, serve};
 
 /// The user that the first start makes.
 pub const FIRST_USER: &str = "operator";
@@ -56,6 +58,19 @@ pub async fn with_registered(mut config: Config) -> anyhow::Result<Config> {
     config.partnerships = parts.partnerships;
     store.close().await;
     Ok(config)
+}
+
+/// Puts a copy in the place of what is registered.
+///
+/// # Errors
+/// As [`Store::restore`]; and when the copy contradicts the configuration: then the hub could not start with it.
+pub async fn restore(config: &Config, file: &Path) -> anyhow::Result<()> {
+    serve::create_data_directory(config)?;
+    Store::restore(&config.data_directory, file).await?;
+    let store = Store::open(&config.data_directory).await?;
+    let opened = open(config, store.clone()).await;
+    store.close().await;
+    opened.map(drop).context("the copy is in place, and a hub cannot start with it: hub.db.replaced is what was there")
 }
 
 /// Whether a platform understands a link.

@@ -194,7 +194,8 @@ impl Running {
     }
 }
 
-fn create_data_directory(config: &Config) -> anyhow::Result<()> {
+/// Makes the data directory if it is not there; only its owner may read it.
+pub(crate) fn create_data_directory(config: &Config) -> anyhow::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new()
         .recursive(true)

@@ -4,6 +4,7 @@
 //! value of a row takes the place of one that is not written yet, so what waits is never more than there are rows. What fails is kept and
 //! tried again. [`Store::flush`] waits for all that was noted before it.
 
+mod backup;
 pub(crate) mod members;
 mod writer;
 
@@ -103,6 +104,12 @@ pub enum StoreError {
         found: i64,
         /// The last version known here.
         known: i64,
+    },
+    /// Somebody else has it open.
+    #[error("the database {} is in use: stop the hub first", path.display())]
+    InUse {
+        /// Which.
+        path: PathBuf,
     },
     /// What it holds cannot stand beside what the configuration declares.
     #[error("what is registered in {} contradicts hub.toml: {why}; take it out of hub.toml", path.display())]
