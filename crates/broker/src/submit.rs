@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::task::Poll;
 
-use interchange_bus::{Bus, Transient, Unpublished};
+use interchange_bus::{Bus, Transient, Unpublished, Waiting};
 use interchange_model::{Body, Down, Envelope, Health, Link, LinkId, Pace, PlatformName, QueueId, Refusal, Token, Up};
 use interchange_registry::{Note, Registry, Store};
 use tokio::sync::{mpsc, watch};
@@ -38,6 +38,10 @@ pub(crate) struct Intake<B: Bus> {
     trace: Trace,
     health: watch::Sender<BTreeMap<LinkId, Health>>,
     links: HashMap<LinkId, Running>,
+    /// Tasks of links that are no more and for which something waits: they tell its senders when it is too old.
+    gone: HashMap<LinkId, mpsc::Sender<Word>>,
+    /// Whether the registry was ever taken up.
+    begun: bool,
     tasks: JoinSet<()>,
     /// Where each link's submissions are answered. Links that are gone stay in it: a submission may still be under way.
     answers: HashMap<LinkId, mpsc::Sender<Down>>,
@@ -86,6 +90,8 @@ impl<B: Bus> Intake<B> {
             trace,
             health,
             links: HashMap::new(),
+            gone: HashMap::new(),
+            begun: false,
             tasks: JoinSet::new(),
             answers: HashMap::new(),
             waiting: VecDeque::new(),
@@ -125,8 +131,8 @@ impl<B: Bus> Intake<B> {
                 }
                 _ = stopping.changed(), if until.is_none() => {
                     until = Some(Instant::now() + STOP_LIMIT);
-                    for link in self.links.values() {
-                        let _ = link.words.send(Word::Stop).await;
+                    for words in self.links.values().map(|link| &link.words).chain(self.gone.values()) {
+                        let _ = words.send(Word::Stop).await;
                     }
                 }
                 Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => {
@@ -146,6 +152,7 @@ impl<B: Bus> Intake<B> {
                         deaf = true;
                         until.get_or_insert_with(|| Instant::now() + STOP_LIMIT);
                         self.links.clear();
+                        self.gone.clear();
                     }
                     for word in words.drain(..) {
                         self.take(word).await;
@@ -186,7 +193,13 @@ impl<B: Bus> Intake<B> {
     async fn take_up_registry(&mut self) {
         let snapshot = self.snapshot.clone();
         // A link that moved to another platform is another link.
+        let before = self.links.len();
         self.links.retain(|id, running| snapshot.link(id).is_some_and(|link| link.platform == running.platform));
+        self.gone.retain(|id, _| snapshot.link(id).is_none());
+        if self.links.len() < before || !self.begun {
+            self.begun = true;
+            self.see_to_what_is_gone().await;
+        }
         for link in snapshot.all_links() {
             match self.links.get_mut(&link.id) {
                 Some(running) if running.pace == link.pace => {}
@@ -215,18 +228,45 @@ impl<B: Bus> Intake<B> {
         }
     }
 
+    /// What waits for links that are no more is kept as for links that are down: it is delivered when the link comes back, and its sender is told when it
+    /// is too old.
+    async fn see_to_what_is_gone(&mut self) {
+        let waiting = match self.bus.waiting().await {
+            Ok(waiting) => waiting,
+            Err(error) => {
+                tracing::warn!(%error, "what waits for links that are no more is not known before the next start");
+                return;
+            }
+        };
+        for Waiting { queue: QueueId::Link(link), depth, .. } in waiting {
+            if self.snapshot.link(&link).is_some() || self.gone.contains_key(&link) {
+                continue;
+            }
+            tracing::warn!(%link, depth, "messages wait for a link that is no more: their senders are told when they are too old");
+            let (words, inbox) = mpsc::channel(WORDS);
+            // It is never up, so nothing is said to its platform.
+            let (down, _) = mpsc::channel(1);
+            self.tasks.spawn(Delivery::new(link.clone(), Pace::default(), down, self.surroundings()).run(inbox));
+            self.gone.insert(link, words);
+        }
+    }
+
+    fn surroundings(&self) -> Surroundings<B> {
+        Surroundings {
+            bus: self.bus.clone(),
+            registry: self.registry.clone(),
+            platforms: self.platforms.clone(),
+            trace: self.trace.clone(),
+        }
+    }
+
     fn start(&mut self, link: &Link) {
         let Some(down) = self.platforms.get(&link.platform) else {
             tracing::error!(link = %link.id, platform = %link.platform, "this hub does not run the link's platform: messages for the link wait");
             return;
         };
         let (words, inbox) = mpsc::channel(WORDS);
-        let around = Surroundings {
-            bus: self.bus.clone(),
-            registry: self.registry.clone(),
-            platforms: self.platforms.clone(),
-            trace: self.trace.clone(),
-        };
+        let around = self.surroundings();
         self.answers.insert(link.id.clone(), down.clone());
         self.tasks.spawn(Delivery::new(link.id.clone(), link.pace, down.clone(), around).run(inbox));
         let running = Running { platform: link.platform.clone(), pace: link.pace, words };

@@ -13,7 +13,7 @@ use interchange_model::{
 };
 use interchange_testkit::bus::FakeStorage;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 #[tokio::test(start_paused = true)]
 async fn a_message_crosses_and_its_sender_hears_of_it() {
@@ -369,6 +369,27 @@ async fn links_come_and_go_while_it_runs() {
     assert!(matches!(world.right.hear().await, Down::Links { .. }));
     world.right.up("globex").await;
     assert_eq!(world.right.delivery().await.2, 1);
+}
+
+/// Also where the hub was restarted meanwhile.
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_a_link_that_is_gone_comes_back_to_its_sender_when_it_is_too_old() {
+    let storage = FakeStorage::new();
+    let mut world = World::on(storage.clone(), links(), 1024).await;
+    world.left.submitted(1, "acme", "globex").await.unwrap();
+    let mut changed = links();
+    changed.remove(2);
+    world.registry.send(registry(changed.clone())).unwrap();
+    assert!(matches!(world.left.hear().await, Down::Links { .. }));
+    sleep(Duration::from_secs(12 * 60 * 60)).await;
+    assert_eq!((world.depth("globex").await, world.depth("acme").await), (1, 0));
+    drop(world);
+    let mut world = World::on(storage, changed, 1024).await;
+    sleep(Duration::from_secs(25 * 60 * 60)).await;
+    world.until_depth("globex", 0).await;
+    world.left.up("acme").await;
+    let (_, _, failure) = world.left.delivery_of_any().await;
+    assert!(matches!(&failure.body, Body::Failure(failure) if failure.why == Refusal::Expired), "{failure:?}");
 }
 
 #[tokio::test(start_paused = true)]

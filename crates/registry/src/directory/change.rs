@@ -77,7 +77,7 @@ pub enum Change {
         #[serde(default)]
         settings: Settings,
     },
-    /// A link is taken away. What waits for it stays in its queue.
+    /// A link is taken away. What waits for it is delivered if it comes back within 24 h, and otherwise comes back to its senders.
     RemoveLink {
         /// Which.
         link: LinkId,
