@@ -1,6 +1,6 @@
 //! The routing decision.
 
-use interchange_model::{Domain, Envelope, Link, LinkId, Refusal};
+use interchange_model::{Address, Domain, Envelope, Link, LinkId, Refusal};
 
 use crate::{Community, Registry, ordered};
 
@@ -36,6 +36,13 @@ impl Registry {
         Ok(&self.links[to])
     }
 
+    /// Whether two people may meet at all, whatever they have to say to one another.
+    #[must_use]
+    pub fn allows(&self, one: &Address, other: &Address) -> bool {
+        let (Some(from), Some(to)) = (self.by_domain.get(one.domain()), self.by_domain.get(other.domain())) else { return false };
+        *one.domain() == self.hub || *other.domain() == self.hub || self.may_meet(*from, *to)
+    }
+
     /// The domains that people of a link may write to over it, but for the hub's own: those of partners, and of the member's other links.
     #[must_use]
     pub fn partner_domains(&self, link: &LinkId) -> Vec<Domain> {
@@ -56,7 +63,7 @@ impl Registry {
 mod tests {
     use std::time::{Instant, UNIX_EPOCH};
 
-    use interchange_model::{Address, AddressError, Body, MessageId, Pace, PlatformName, Settings, Text};
+    use interchange_model::{AddressError, Body, MessageId, Pace, PlatformName, Settings, Text};
     use proptest::prelude::*;
 
     use super::*;

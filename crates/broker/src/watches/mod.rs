@@ -233,6 +233,31 @@ impl Watches {
                 self.fell(now, &link.id);
             }
         }
+        self.meet(now, registry);
+    }
+
+    /// Who had leave to meet and has it no more sees no more; who has it again is shown again.
+    fn meet(&mut self, now: Moment, registry: &Registry) {
+        let (mut hidden, mut shown) = (Vec::new(), Vec::new());
+        for (number, row) in &mut self.rows {
+            let barred = !registry.allows(&row.watcher, &row.presentity);
+            if row.state != WatchState::Granted || row.barred == barred {
+                continue;
+            }
+            row.barred = barred;
+            if !barred {
+                row.fetched = None;
+                shown.push(*number);
+            } else if row.forget() {
+                hidden.push(*number);
+            }
+        }
+        for (place, number) in (0..).zip(hidden) {
+            self.plan(now.instant + TELL_STEP * place, Task::Tell(number));
+        }
+        for (place, number) in (0..).zip(shown) {
+            self.plan(now.instant + FETCH_STEP * place, Task::Fetch(number));
+        }
     }
 
     fn fell(&mut self, now: Moment, link: &LinkId) {
@@ -370,7 +395,7 @@ impl Watches {
     fn ask_state(&mut self, now: Moment, registry: &Registry, number: u64) {
         let Some(row) = self.rows.get_mut(&number) else { return };
         let too_soon = row.fetched.is_some_and(|at| now.instant < at + FETCH_PACE);
-        if row.state != WatchState::Granted || too_soon {
+        if row.state != WatchState::Granted || row.barred || too_soon {
             return;
         }
         let (Some(link), Some(origin)) = (registry.link_of(row.presentity.domain()), registry.link_of(row.watcher.domain()))

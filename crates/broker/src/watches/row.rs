@@ -24,6 +24,8 @@ pub(super) struct Row {
     settles: Option<Instant>,
     /// Devices by name that the watcher was shown and not told to be gone.
     shown: Vec<Device>,
+    /// The two have no leave to meet now; the watch stands for when they have.
+    pub(super) barred: bool,
     /// There is something that the watcher was not told.
     pub(super) changed: bool,
     /// A word to the watcher is planned.
@@ -45,6 +47,7 @@ impl Row {
             doubtful: Vec::new(),
             settles: None,
             shown: Vec::new(),
+            barred: false,
             changed: false,
             planned: false,
             told_at: None,

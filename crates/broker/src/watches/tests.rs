@@ -1,7 +1,8 @@
 use std::time::UNIX_EPOCH;
 
 use interchange_model::{
-    Device, DevicePresence, Link, Pace as LinkPace, Plain, PlatformName, PresenceState, Settings, Text, Typing, TypingState,
+    Device, DevicePresence, Link, MemberId, Pace as LinkPace, Plain, PlatformName, PresenceState, Settings, Text, Typing,
+    TypingState,
 };
 use interchange_registry::{Community, Parts};
 use proptest::prelude::*;
@@ -18,25 +19,23 @@ struct World {
     now: Moment,
 }
 
+fn community(community: Community, partnerships: Vec<(MemberId, MemberId)>) -> Registry {
+    let link = |id: &str| Link {
+        id: id.into(),
+        member: id.into(),
+        platform: PlatformName("any".into()),
+        domains: vec![Domain::parse(&format!("{id}.example")).unwrap()],
+        pace: LinkPace::default(),
+        settings: Settings::default(),
+    };
+    let (members, links) = (vec!["a".into(), "b".into()], vec![link("a"), link("b")]);
+    Registry::new(Parts { hub: Domain::parse("hub.example").unwrap(), members, links, partnerships, community }).unwrap()
+}
+
 impl World {
     fn with(stored: Vec<WatchRow>) -> Self {
-        let link = |id: &str| Link {
-            id: id.into(),
-            member: id.into(),
-            platform: PlatformName("any".into()),
-            domains: vec![Domain::parse(&format!("{id}.example")).unwrap()],
-            pace: LinkPace::default(),
-            settings: Settings::default(),
-        };
-        let parts = Parts {
-            hub: Domain::parse("hub.example").unwrap(),
-            members: vec!["a".into(), "b".into()],
-            links: vec![link("a"), link("b")],
-            partnerships: vec![],
-            community: Community::Open,
-        };
         let now = Moment { instant: Instant::now(), wall: UNIX_EPOCH + Duration::from_secs(1_700_000_000) };
-        let mut world = Self { registry: Registry::new(parts).unwrap(), watches: Watches::new(stored), now };
+        let mut world = Self { registry: community(Community::Open, vec![]), watches: Watches::new(stored), now };
         world.watches.links(now, &world.registry);
         world
     }
@@ -362,6 +361,27 @@ fn one_watcher_has_ten_thousand_watches_at_most() {
     assert_eq!(world.submit("carol@a.example", PRESENTITY, Watch::Ask).0, Decision::Forward);
     world.submit(WATCHER, "u7@b.example", Watch::Stop);
     assert_eq!(world.submit(WATCHER, PRESENTITY, Watch::Ask).0, Decision::Forward);
+}
+
+#[test]
+fn who_may_meet_no_more_sees_no_more_and_sees_again_with_a_new_partnership() {
+    let mut world = World::granted();
+    world.device("phone", PresenceState::Available);
+    world.registry = community(Community::Invitation, vec![]);
+    world.watches.links(world.now, &world.registry);
+    assert_eq!(world.later(2.0), ["a < bob unknown gone[phone]"]);
+    // Nobody is asked for either, though the link comes back meanwhile.
+    world.down("b");
+    world.later(1.0);
+    world.up("b");
+    assert_eq!(world.later(120.0), Vec::<String>::new());
+    // The same once more changes nothing.
+    world.watches.links(world.now, &world.registry);
+    assert_eq!(world.later(2.0), Vec::<String>::new());
+    world.registry = community(Community::Invitation, vec![("a".into(), "b".into())]);
+    world.watches.links(world.now, &world.registry);
+    assert_eq!(world.later(1.0), ["b < alice fetch"]);
+    assert_eq!(world.device("phone", PresenceState::Away), ["a < bob away[phone]"]);
 }
 
 #[test]
