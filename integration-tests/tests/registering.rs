@@ -191,6 +191,15 @@ fn by_the_command_line_as_the_page_has_it() {
     firms.hub = None;
     firms.hub = Some(firms.files.start());
     they_talk(&mut alice, &mut bob, "m3");
+    let wall = "interchange barrier set wall --member acme --between alice@acme.example --and globex.example --reason x";
+    shell(&firms, wall).expect(wall);
+    they_are_refused(&mut alice, &mut bob, "wall");
+    let explain = shell(&firms, "interchange explain alice@acme.example bob@globex.example; true").expect("it is explained");
+    assert!(explain.contains("information barrier stands between them"), "{explain}");
+    shell(&firms, "interchange barrier remove wall").expect("it is there");
+    they_talk(&mut alice, &mut bob, "no wall");
+    let barriers = type_in(&firms, "Keep some apart");
+    assert!(barriers.contains("deal-7") && barriers.contains("globex.example"), "{barriers}");
     let audit = type_in(&firms, "Part");
     for change in ["add-member", "prove-domain", "vouch-domain", "set-link", "invite", "approve", "revoke", "set-user"] {
         assert!(audit.contains(change), "{change}: {audit}");

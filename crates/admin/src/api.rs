@@ -8,6 +8,7 @@
 //! | `GET /api/v1/links` | links with their state |
 //! | `GET /api/v1/links/LINK/guide?product=P` | what to do on the link's other side, for a product: steps with the names filled in |
 //! | `GET /api/v1/partnerships` | invitations and partnerships |
+//! | `GET /api/v1/barriers` | information barriers |
 //! | `GET /api/v1/users` | who may use this; no tokens. Operators and auditors |
 //! | `GET /api/v1/audit?until=V&limit=N` | who changed what, the newest first, 1,000 at most. Operators and auditors |
 //! | `POST /api/v1/changes` | makes one [`Change`]: `{"version": 7}` |
@@ -75,6 +76,7 @@ pub(crate) fn routes<O: Observed>(api: Arc<Api<O>>) -> Router {
         .route("/api/v1/links", get(read::links::<O>))
         .route("/api/v1/links/{link}/guide", get(read::guide::<O>))
         .route("/api/v1/partnerships", get(read::partnerships::<O>))
+        .route("/api/v1/barriers", get(read::barriers::<O>))
         .route("/api/v1/users", get(read::users::<O>).post(set_user::<O>))
         .route("/api/v1/audit", get(read::audit::<O>))
         .route("/api/v1/changes", post(change::<O>))

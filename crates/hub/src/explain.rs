@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
-use interchange_model::{Address, Body, Domain, Envelope, Link, MessageId, Refusal, Text};
+use interchange_model::{Address, Body, Domain, Envelope, Link, MemberId, MessageId, Refusal, Text};
 use interchange_registry::Registry;
 use serde::Serialize;
 
@@ -155,9 +155,13 @@ fn words(config: &Config, sender: &Address, recipient: &Address, decision: Resul
         Err(Refusal::UnknownDomain) => {
             (format!("No link of this hub serves {}.", recipient.domain()), nearest(config, recipient.domain()))
         }
+        Err(Refusal::NotAllowed) if is_agreed(config, &from, &to) => (
+            format!("An information barrier stands between them, though {from} and {to} may exchange messages."),
+            "interchange barrier list shows whose it is, and why".to_owned(),
+        ),
         Err(Refusal::NotAllowed) => (
             format!("The community is by invitation, and {from} and {to} have no partnership."),
-            format!("add to hub.toml, when both have agreed:\n\n[[partnership]]\nmembers = [\"{from}\", \"{to}\"]"),
+            format!("interchange partner invite {from} {to}, and then interchange partner approve {to} {from}"),
         ),
         Err(Refusal::Loop) => (
             format!(
@@ -167,6 +171,14 @@ fn words(config: &Config, sender: &Address, recipient: &Address, decision: Resul
         ),
         Err(why) => (why.sentence().to_owned(), nothing),
     }
+}
+
+/// Whether two members need nothing more to exchange messages.
+fn is_agreed(config: &Config, one: &str, other: &str) -> bool {
+    let pair = |(first, second): &(MemberId, MemberId)| {
+        (first.as_str() == one && second.as_str() == other) || (first.as_str() == other && second.as_str() == one)
+    };
+    one == other || config.community == Community::Open || config.partnerships.iter().any(pair)
 }
 
 fn nearest(config: &Config, domain: &Domain) -> String {
@@ -255,7 +267,7 @@ members = ["acme", "globex"]
                 "i@initech.example",
                 Some("not-allowed"),
                 "acme and initech have no partnership",
-                "members = [\"acme\", \"initech\"]",
+                "interchange partner invite acme initech",
             ),
             ("a@acme.example", "b@acme.test", Some("loop"), "One link serves both domains", "see why"),
             (

@@ -30,6 +30,7 @@ pub fn declared(config: &Config) -> Parts {
         links: config.links.clone(),
         partnerships: config.partnerships.clone(),
         community,
+        barriers: config.barriers.clone(),
     }
 }
 
@@ -56,6 +57,7 @@ pub async fn with_registered(mut config: Config) -> anyhow::Result<Config> {
     let parts = directory.parts(&declared(&config));
     config.links = parts.links;
     config.partnerships = parts.partnerships;
+    config.barriers = parts.barriers;
     store.close().await;
     Ok(config)
 }

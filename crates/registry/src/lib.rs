@@ -10,6 +10,7 @@
 //!
 //! Beside it the [`Store`]: what must outlive a restart of the hub and is no message (watches, and what adapters remember).
 
+mod barrier;
 mod directory;
 mod lookalike;
 mod route;
@@ -18,11 +19,13 @@ mod store;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use barrier::Barriers;
 use interchange_model::{Domain, Link, LinkId, MemberId, PlatformName};
 
+pub use barrier::{Party, Sides};
 pub use directory::{
-    Actor, Challenge, Change, ChangeError, ChangeFault, Directory, DomainEntry, INVITATION_LASTS, LinkEntry, Member, Moment,
-    Pair, Partnership, PartnershipState, Proof, ProofKind, Role, User,
+    Actor, BarrierEntry, Challenge, Change, ChangeError, ChangeFault, Directory, DomainEntry, INVITATION_LASTS, LinkEntry,
+    Member, Moment, Pair, Partnership, PartnershipState, Proof, ProofKind, Role, User,
 };
 pub use lookalike::{Lookalikes, skeleton};
 pub use store::members::{AuditRow, CheckLink, Members};
@@ -51,6 +54,8 @@ pub struct Parts {
     pub partnerships: Vec<(MemberId, MemberId)>,
     /// What holds for pairs that have no partnership.
     pub community: Community,
+    /// Who may not meet all the same.
+    pub barriers: Vec<Sides>,
 }
 
 /// What is wrong with the data; each names what it found, so that a loader can point at its place.
@@ -115,6 +120,7 @@ pub struct Registry {
     /// The smaller number first.
     partners: HashSet<(u32, u32)>,
     community: Community,
+    barriers: Barriers,
 }
 
 impl Registry {
@@ -185,6 +191,7 @@ impl Registry {
             member_of,
             partners,
             community: parts.community,
+            barriers: Barriers::new(&parts.barriers),
         })
     }
 

@@ -15,7 +15,7 @@ impl Registry {
     /// - [`Refusal::Loop`]: it would leave over the link it came in on. Also where that link serves both domains: such a
     ///   company can deliver to itself, and sending it back is how loops begin;
     /// - [`Refusal::NotAllowed`]: two members without a partnership, in a community by invitation. A member's own links, and
-    ///   the hub's own domain, need none;
+    ///   the hub's own domain, need none. Or an information barrier stands between the two people, also of one member;
     /// - [`Refusal::Loop`]: it has no hops left.
     pub fn route(&self, via: &LinkId, envelope: &Envelope) -> Result<&Link, Refusal> {
         let (sender, recipient) = (envelope.from.domain(), envelope.to.domain());
@@ -27,7 +27,8 @@ impl Registry {
         if from == to {
             return Err(Refusal::Loop);
         }
-        if *recipient != self.hub && *sender != self.hub && !self.may_meet(from, to) {
+        let hub = *recipient == self.hub || *sender == self.hub;
+        if !hub && (!self.may_meet(from, to) || self.barriers.part(&envelope.from, &envelope.to)) {
             return Err(Refusal::NotAllowed);
         }
         if envelope.hops == 0 {
@@ -40,7 +41,8 @@ impl Registry {
     #[must_use]
     pub fn allows(&self, one: &Address, other: &Address) -> bool {
         let (Some(from), Some(to)) = (self.by_domain.get(one.domain()), self.by_domain.get(other.domain())) else { return false };
-        *one.domain() == self.hub || *other.domain() == self.hub || self.may_meet(*from, *to)
+        let hub = *one.domain() == self.hub || *other.domain() == self.hub;
+        hub || (self.may_meet(*from, *to) && !self.barriers.part(one, other))
     }
 
     /// The domains that people of a link may write to over it, but for the hub's own: those of partners, and of the member's other links.
@@ -94,6 +96,7 @@ mod tests {
             ],
             partnerships: vec![("globex".into(), "acme".into())],
             community: Community::Invitation,
+            barriers: Vec::new(),
         }
     }
 
@@ -201,6 +204,27 @@ mod tests {
     }
 
     #[test]
+    fn a_barrier_stands_between_partners_and_within_a_member() {
+        let barriers: Vec<crate::Sides> = serde_json::from_str(
+            r#"[[["r@acme.example"],["globex.example"]],[["r@acme.example"],["phones.acme.example"]],[["r@acme.example"],["hub.example"]]]"#,
+        )
+        .unwrap();
+        let registry = Registry::new(Parts { barriers, ..parts() }).unwrap();
+        for (via, from, to, expected) in [
+            ("acme-xmpp", "R@acme.example", "g@globex.example", "refused not-allowed"),
+            ("globex-sip", "g@globex.example", "r@acme.example", "refused not-allowed"),
+            ("acme-xmpp", "r@acme.example", "p@phones.acme.example", "refused not-allowed"),
+            ("acme-xmpp", "s@acme.example", "g@globex.example", "globex-sip"),
+            // Echo is nobody to be kept from.
+            ("acme-xmpp", "r@acme.example", "echo@hub.example", "echo"),
+        ] {
+            assert_eq!(asked(&registry, via, from, to), expected, "{from} {to}");
+        }
+        let allows = |one: &str, other: &str| registry.allows(&Address::parse(one).unwrap(), &Address::parse(other).unwrap());
+        assert!(!allows("r@acme.example", "g@globex.example") && allows("s@acme.example", "g@globex.example"));
+    }
+
+    #[test]
     fn in_an_open_community_nobody_needs_a_partnership() {
         let registry = Registry::new(Parts { community: Community::Open, ..parts() }).unwrap();
         assert_eq!(asked(&registry, "acme-xmpp", "a@acme.example", "i@initech.example"), "initech");
@@ -284,6 +308,7 @@ mod tests {
             links: (0..members).map(|number| link(&id(number), &id(number), &[&format!("m{number}.example")])).collect(),
             partnerships: (1..members).map(|number| (id(number - 1).as_str().into(), id(number).as_str().into())).collect(),
             community: Community::Invitation,
+            barriers: Vec::new(),
         })
         .unwrap()
     }

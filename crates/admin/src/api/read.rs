@@ -111,6 +111,15 @@ pub(super) async fn partnerships<O: Observed>(State(api): State<Arc<Api<O>>>, Ex
     Ok(Json(declared.chain(registered).collect()))
 }
 
+pub(super) async fn barriers<O: Observed>(State(api): State<Arc<Api<O>>>, Extension(actor): Extension<Actor>) -> Shown {
+    let (_, directory) = api.members.directory();
+    let of_the_hub = matches!(actor.role, Role::Operator | Role::Auditor);
+    let seen = directory.barriers.iter();
+    let seen = seen.filter(|(_, barrier)| of_the_hub || barrier.member.as_ref().is_some_and(|member| actor.role.sees(member)));
+    let show = |(name, barrier): (&String, &interchange_registry::BarrierEntry)| json!({"barrier": name, "member": barrier.member, "between": barrier.between, "reason": barrier.reason});
+    Ok(Json(seen.map(show).collect()))
+}
+
 /// What is the hub's own, and no member's.
 fn of_the_hub(actor: &Actor) -> Result<(), Problem> {
     match &actor.role {

@@ -29,7 +29,15 @@ fn community(community: Community, partnerships: Vec<(MemberId, MemberId)>) -> R
         settings: Settings::default(),
     };
     let (members, links) = (vec!["a".into(), "b".into()], vec![link("a"), link("b")]);
-    Registry::new(Parts { hub: Domain::parse("hub.example").unwrap(), members, links, partnerships, community }).unwrap()
+    Registry::new(Parts {
+        hub: Domain::parse("hub.example").unwrap(),
+        members,
+        links,
+        partnerships,
+        community,
+        barriers: Vec::new(),
+    })
+    .unwrap()
 }
 
 impl World {

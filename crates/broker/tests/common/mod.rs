@@ -50,7 +50,10 @@ pub fn links() -> Vec<Link> {
 pub fn registry(links: Vec<Link>) -> Arc<Registry> {
     let members = links.iter().map(|link| link.member.clone()).collect();
     let hub = Domain::parse("hub.example").unwrap();
-    Arc::new(Registry::new(Parts { hub, members, links, partnerships: Vec::new(), community: Community::Open }).unwrap())
+    Arc::new(
+        Registry::new(Parts { hub, members, links, partnerships: Vec::new(), community: Community::Open, barriers: Vec::new() })
+            .unwrap(),
+    )
 }
 
 impl World {

@@ -19,6 +19,7 @@ use interchange_adapter::{Platform, Transport};
 use interchange_broker::Limits;
 use interchange_driver::Network;
 use interchange_model::{Domain, Link, LinkId, MemberId, Pace, Settings};
+use interchange_registry::Sides;
 use toml::Spanned;
 
 pub use report::{Fault, Faults};
@@ -102,6 +103,8 @@ pub struct Config {
     pub links: Vec<Link>,
     /// Pairs of members that have agreed to exchange messages.
     pub partnerships: Vec<(MemberId, MemberId)>,
+    /// Information barriers; a file has none, they are registered.
+    pub barriers: Vec<Sides>,
     /// What is allowed and should be known.
     pub warnings: Vec<String>,
 }
@@ -226,6 +229,7 @@ impl Check<'_> {
             members,
             links,
             partnerships,
+            barriers: Vec::new(),
             warnings,
         })
     }

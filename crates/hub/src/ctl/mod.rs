@@ -70,6 +70,15 @@ pub enum Command {
         #[command(subcommand)]
         command: Partner,
     },
+    /// Who may not meet, whatever their firms have agreed.
+    Barrier {
+        /// Where the hub is.
+        #[command(flatten)]
+        reach: Reach,
+        /// What.
+        #[command(subcommand)]
+        command: Barrier,
+    },
     /// Who may use the API.
     User {
         /// Where the hub is.
@@ -206,6 +215,35 @@ pub enum Partner {
     List,
 }
 
+/// `interchange barrier`
+#[derive(Debug, Subcommand)]
+pub enum Barrier {
+    /// Make a barrier, or change it: nobody of one side exchanges messages or presence with anybody of the other.
+    Set {
+        /// Its name.
+        barrier: String,
+        /// An address or a domain on one side; may be given again.
+        #[arg(long = "between", required = true)]
+        one: Vec<String>,
+        /// An address or a domain on the other; may be given again.
+        #[arg(long = "and", required = true)]
+        other: Vec<String>,
+        /// Why, for those who look at it later.
+        #[arg(long)]
+        reason: String,
+        /// The member who wants it, if it is not the operator.
+        #[arg(long)]
+        member: Option<String>,
+    },
+    /// Show them.
+    List,
+    /// Take one away.
+    Remove {
+        /// Which.
+        barrier: String,
+    },
+}
+
 /// `interchange user`
 #[derive(Debug, Subcommand)]
 pub enum User {
@@ -260,6 +298,7 @@ pub fn run(command: Command) -> anyhow::Result<String> {
         Command::Domain { reach, command } => (reach, domain(command)?),
         Command::Link { reach, command } => (reach, link(command)?),
         Command::Partner { reach, command } => (reach, partner(command)),
+        Command::Barrier { reach, command } => (reach, barrier(command)),
         Command::User { reach, command } => (reach, user(command)),
         Command::Audit { reach, limit } => (reach, Request::Audit(limit)),
     };
@@ -326,6 +365,16 @@ fn partner(command: Partner) -> Request {
         Partner::Invite { from, to } => change("invite", json!({"from": from, "to": to})),
         Partner::Approve { member, partner } => change("approve", json!({"member": member, "partner": partner})),
         Partner::Revoke { member, partner } => change("revoke", json!({"member": member, "partner": partner})),
+    }
+}
+
+fn barrier(command: Barrier) -> Request {
+    match command {
+        Barrier::List => Request::Read("barriers"),
+        Barrier::Remove { barrier } => change("remove-barrier", json!({"barrier": barrier})),
+        Barrier::Set { barrier, one, other, reason, member } => {
+            change("set-barrier", json!({"barrier": barrier, "member": member, "between": [one, other], "reason": reason}))
+        }
     }
 }
 

@@ -19,6 +19,7 @@ pub(super) fn of(path: &str) -> fn(&Value) -> String {
         "domains" => domains,
         "links" => links,
         "partnerships" => partnerships,
+        "barriers" => barriers,
         "users" => |answer| {
             table(answer, &["user", "role", "member"], |row| vec![text(&row["user"]), text(&row["role"]), text(&row["member"])])
         },
@@ -89,6 +90,14 @@ fn partnerships(answer: &Value) -> String {
         let members: Vec<_> = row["members"].as_array().into_iter().flatten().map(text).collect();
         let at = |key: &str| when(row[key].as_u64());
         vec![members.join(" "), text(&row["state"]), text(&row["invited_by"]), at("since"), at("expires")]
+    })
+}
+
+fn barriers(answer: &Value) -> String {
+    table(answer, &["barrier", "between", "and", "why", "member"], |row| {
+        let side =
+            |number: usize| row["between"][number].as_array().into_iter().flatten().map(text).collect::<Vec<_>>().join(" ");
+        vec![text(&row["barrier"]), side(0), side(1), text(&row["reason"]), text(&row["member"])]
     })
 }
 

@@ -4,15 +4,17 @@ use interchange_model::{Domain, LinkId, MemberId, Pace, PlatformName, Settings};
 use serde::Deserialize;
 
 use super::{
-    Actor, Challenge, Directory, DomainEntry, INVITATION_LASTS, LinkEntry, Member, Pair, Partnership, PartnershipState, Proof,
-    ProofKind, Role, User,
+    Actor, BarrierEntry, Challenge, Directory, DomainEntry, INVITATION_LASTS, LinkEntry, Member, Pair, Partnership,
+    PartnershipState, Proof, ProofKind, Role, User,
 };
-use crate::{Lookalikes, Parts};
+use crate::{Lookalikes, Parts, Sides};
 
 /// The most that may be registered, of each kind.
 const MOST: usize = 100_000;
 /// The most domains of one link.
 const MOST_DOMAINS: usize = 1000;
+/// The most addresses and domains on one side of a barrier.
+const MOST_PARTIES: usize = 1000;
 /// The longest name of a member, in bytes.
 const LONGEST_NAME: usize = 200;
 
@@ -103,6 +105,22 @@ pub enum Change {
         /// With whom.
         partner: MemberId,
     },
+    /// An information barrier is made, or changed: by the operator, or by a member for its own people.
+    SetBarrier {
+        /// Its name.
+        barrier: String,
+        /// The member who wants it: one side has none but its own people. Absent: the operator.
+        member: Option<MemberId>,
+        /// Who may not meet whom: two lists of addresses and domains.
+        between: Sides,
+        /// Why, for those who look at it later.
+        reason: String,
+    },
+    /// It is taken away by whoever made it, or by the operator.
+    RemoveBarrier {
+        /// Which.
+        barrier: String,
+    },
     /// The operator lets somebody use the API, or gives them a new token. Never from outside as it is: the token is made by the hub.
     #[serde(skip_deserializing)]
     SetUser {
@@ -192,6 +210,8 @@ impl Change {
             Change::Invite { .. } => "invite",
             Change::Approve { .. } => "approve",
             Change::Revoke { .. } => "revoke",
+            Change::SetBarrier { .. } => "set-barrier",
+            Change::RemoveBarrier { .. } => "remove-barrier",
             Change::SetUser { .. } => "set-user",
             Change::RemoveUser { .. } => "remove-user",
         }
@@ -370,6 +390,41 @@ impl Directory {
                     return self.absent("partnership", &pair.id(), declared);
                 }
             }
+            Change::SetBarrier { barrier, member, between, reason } => {
+                match member {
+                    Some(member) => acts_for(member)?,
+                    None => only_operator()?,
+                }
+                named(barrier)?;
+                if self.barriers.get(barrier).is_some_and(|known| known.member != *member) {
+                    return conflict(format!("there is a barrier `{barrier}` of somebody else: choose another name"));
+                }
+                if between.0.iter().any(|side| side.is_empty() || side.len() > MOST_PARTIES) {
+                    return invalid(format!("each side of a barrier has 1 to {MOST_PARTIES} addresses and domains"));
+                }
+                if reason.is_empty() || reason.len() > LONGEST_NAME || reason.chars().any(char::is_control) {
+                    return invalid(format!("say why, in 1 to {LONGEST_NAME} bytes without control characters"));
+                }
+                if let Some(member) = member
+                    && !between.0.iter().any(|side| side.iter().all(|party| self.owner(party.domain(), declared) == Some(member)))
+                {
+                    return forbidden(format!(
+                        "`{member}` may part its own people from others: one side must have none but them"
+                    ));
+                }
+                let entry = BarrierEntry { member: member.clone(), between: between.clone(), reason: reason.clone() };
+                next.barriers.insert(barrier.clone(), entry);
+            }
+            Change::RemoveBarrier { barrier } => {
+                let sees = |entry: &BarrierEntry| operator || entry.member.as_ref().is_some_and(|member| by.role.sees(member));
+                let Some(entry) = next.barriers.remove(barrier).filter(sees) else {
+                    return self.absent("barrier", barrier, false);
+                };
+                match &entry.member {
+                    Some(member) => acts_for(member)?,
+                    None => only_operator()?,
+                }
+            }
             Change::SetUser { user, role, token_hash } => {
                 only_operator()?;
                 named(user)?;
@@ -388,11 +443,24 @@ impl Directory {
                 }
             }
         }
-        let sizes = [next.members.len(), next.domains.len(), next.links.len(), next.partnerships.len(), next.users.len()];
+        let sizes = [
+            next.barriers.len(),
+            next.members.len(),
+            next.domains.len(),
+            next.links.len(),
+            next.partnerships.len(),
+            next.users.len(),
+        ];
         if sizes.iter().any(|size| *size > MOST) {
             return conflict(format!("there are {MOST} of them already, which is the most"));
         }
         Ok(next)
+    }
+
+    /// Whose a domain is.
+    fn owner<'a>(&'a self, domain: &Domain, declared: &'a Parts) -> Option<&'a MemberId> {
+        let owner = self.domains.get(domain).map(|entry| &entry.member);
+        owner.or_else(|| declared.links.iter().find(|link| link.domains.contains(domain)).map(|link| &link.member))
     }
 
     /// Whether there is such a member.
@@ -422,9 +490,7 @@ impl Directory {
         moment: Moment,
     ) -> Result<(), ChangeError> {
         // Whose it is, is not said to just anybody.
-        let owner = self.domains.get(domain).map(|entry| &entry.member);
-        let owner = owner.or_else(|| declared.links.iter().find(|link| link.domains.contains(domain)).map(|link| &link.member));
-        match owner {
+        match self.owner(domain, declared) {
             Some(owner) if owner == member => return conflict(format!("`{domain}` is a domain of `{member}` already")),
             Some(_) => return conflict(format!("`{domain}` belongs to another member: if it is yours, ask the hub's operator")),
             None => {}

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use change::{Change, ChangeError, ChangeFault, Moment};
 pub use words::{Actor, Challenge, Proof, ProofKind, Role};
 
-use crate::{Parts, RegistryError};
+use crate::{Parts, RegistryError, Sides};
 
 /// An invitation that nobody answered is void after this many seconds: 14 days.
 pub const INVITATION_LASTS: u64 = 14 * 24 * 60 * 60;
@@ -79,6 +79,18 @@ pub enum PartnershipState {
     Agreed,
 }
 
+/// An information barrier.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BarrierEntry {
+    /// The member who wants it, for its own people; absent: the operator.
+    pub member: Option<MemberId>,
+    /// Who may not meet whom.
+    pub between: Sides,
+    /// Why, for those who look at it later.
+    pub reason: String,
+}
+
 /// A person or program that may use the API.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
@@ -126,11 +138,13 @@ pub struct Directory {
     pub links: BTreeMap<LinkId, LinkEntry>,
     /// Invitations and partnerships.
     pub partnerships: BTreeMap<Pair, Partnership>,
+    /// Information barriers by name.
+    pub barriers: BTreeMap<String, BarrierEntry>,
     /// Users by name.
     pub users: BTreeMap<String, User>,
 }
 
-const KINDS: [&str; 5] = ["member", "domain", "link", "partnership", "user"];
+const KINDS: [&str; 6] = ["member", "domain", "link", "partnership", "user", "barrier"];
 
 impl Directory {
     /// Everything, as rows.
@@ -144,6 +158,7 @@ impl Directory {
         rows.extend(self.links.iter().map(|(id, entry)| ((KINDS[2], id.to_string()), json(entry))));
         rows.extend(self.partnerships.iter().map(|(pair, entry)| ((KINDS[3], pair.id()), json(entry))));
         rows.extend(self.users.iter().map(|(id, entry)| ((KINDS[4], id.clone()), json(entry))));
+        rows.extend(self.barriers.iter().map(|(id, entry)| ((KINDS[5], id.clone()), json(entry))));
         rows
     }
 
@@ -172,6 +187,7 @@ impl Directory {
                     directory.partnerships.insert(pair, value!());
                 }
                 "user" => drop(directory.users.insert(id.clone(), value!())),
+                "barrier" => drop(directory.barriers.insert(id.clone(), value!())),
                 _ => return Err(wrong(&"there is no such kind")),
             }
         }
@@ -193,6 +209,7 @@ impl Directory {
         }));
         let agreed = self.partnerships.iter().filter(|(_, partnership)| partnership.state == PartnershipState::Agreed);
         parts.partnerships.extend(agreed.map(|(Pair(one, other), _)| (one.clone(), other.clone())));
+        parts.barriers.extend(self.barriers.values().map(|barrier| barrier.between.clone()));
         parts
     }
 }

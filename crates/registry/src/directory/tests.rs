@@ -22,6 +22,7 @@ fn declared() -> Parts {
         links: vec![link("echo", "hub", "hub.example"), link("fixed", "fixed", "fixed.example")],
         partnerships: Vec::new(),
         community: Community::Invitation,
+        barriers: Vec::new(),
     }
 }
 
@@ -230,6 +231,29 @@ fn what_hub_toml_declares_is_changed_there() {
     world.done(&operator(), r#"{"change":"invite","from":"fixed","to":"acme"}"#);
     world.done(&admin("acme"), r#"{"change":"approve","member":"acme","partner":"fixed"}"#);
     assert!(crate::Registry::new(world.directory.parts(&declared())).is_ok());
+}
+
+#[test]
+fn a_barrier_is_the_operator_s_or_a_member_s_for_its_own_people() {
+    let mut world = World::with_two();
+    let barrier = |member: &str, between: &str| {
+        let member = if member.is_empty() { String::new() } else { format!(r#""member":"{member}","#) };
+        format!(r#"{{"change":"set-barrier","barrier":"wall",{member}"between":{between},"reason":"deal 7"}}"#)
+    };
+    let own = r#"[["research@acme.example"],["globex.example"]]"#;
+    world.refused(&admin("acme"), &barrier("", own), ChangeFault::Forbidden, "only an operator");
+    world.refused(&admin("globex"), &barrier("acme", own), ChangeFault::Forbidden, "administrator of globex");
+    let others = r#"[["research@acme.example","bob@globex.example"],["globex.example"]]"#;
+    world.refused(&admin("acme"), &barrier("acme", others), ChangeFault::Forbidden, "none but them");
+    world.refused(&operator(), &barrier("", r#"[[],["globex.example"]]"#), ChangeFault::Invalid, "1 to 1000");
+    world.done(&admin("acme"), &barrier("acme", own));
+    assert_eq!(world.directory.parts(&declared()).barriers.len(), 1);
+    world.refused(&operator(), &barrier("", own), ChangeFault::Conflict, "somebody else");
+    let remove = r#"{"change":"remove-barrier","barrier":"wall"}"#;
+    world.refused(&admin("globex"), remove, ChangeFault::NotFound, "no barrier");
+    world.done(&admin("acme"), remove);
+    world.done(&operator(), &barrier("", own));
+    world.refused(&admin("acme"), remove, ChangeFault::NotFound, "no barrier");
 }
 
 #[test]

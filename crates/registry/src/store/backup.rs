@@ -62,7 +62,7 @@ impl Store {
             if path.exists() {
                 settle(&path).await.map_err(|_| StoreError::InUse { path: path.clone() })?;
                 let kept = PathBuf::from(format!("{}.replaced", path.display()));
-                fs::hard_link(&path, &fresh.join("old"))
+                fs::hard_link(&path, fresh.join("old"))
                     .and_then(|()| fs::rename(fresh.join("old"), kept))
                     .map_err(|error| failed(&path, error.into()))?;
             }

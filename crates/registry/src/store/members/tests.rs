@@ -22,6 +22,7 @@ async fn node(directory: &Path) -> Arc<Members> {
         links: Vec::new(),
         partnerships: Vec::new(),
         community: Community::Invitation,
+        barriers: Vec::new(),
     };
     let check = |link: &Link| match link.settings.0.keys().find(|key| *key != "good") {
         Some(key) => Err(SettingsError::new(key.clone(), "there is no such setting")),
