@@ -207,6 +207,24 @@ fn by_the_command_line_as_the_page_has_it() {
     they_are_refused(&mut alice, &mut bob, "m4");
     let token = type_in(&firms, "Let others do it");
     assert!(token.contains("alice-admin."), "{token}");
+    // What waits for a link that is down, or that is taken away, is seen.
+    shell(&firms, "interchange link set globex --member globex --platform sip --domain globex.example --setting host=127.0.0.1 --setting port=1").expect("it is right");
+    let invited = "interchange partner invite acme globex && interchange partner approve globex acme && interchange completion bash | bash -n";
+    shell(&firms, invited).expect(invited);
+    alice.send("bob@globex.example", "waits", "are you there?");
+    let until = Instant::now() + SOON;
+    let queue = loop {
+        let queue = shell(&firms, "interchange queue").expect("it is shown");
+        if queue.contains("globex") || Instant::now() > until {
+            break queue;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    assert!(queue.contains("globex"), "{queue}");
+    shell(&firms, "interchange link remove globex").expect("it is taken away");
+    assert!(shell(&firms, "interchange queue").expect("it is shown").contains("globex"));
+    shell(&firms, "interchange link set globex --member globex --platform sip --domain globex.example").expect("it is back");
+    shell(&firms, "interchange partner revoke acme globex").expect("they part");
     // Errors say what to do.
     for (command, says) in [
         ("interchange member add Acme X", "use 1 to 64 lower-case letters"),
@@ -343,6 +361,27 @@ fn by_the_api_each_administrator_for_their_own_firm() {
     // A user who is removed is out at once.
     operator.change(json!({"change": "remove-user", "user": "acme"}));
     assert_eq!(acme.get("links").0, 401);
+}
+
+#[test]
+fn a_change_that_is_sent_again_under_its_key_is_made_once() {
+    let (files, _hub) = bare();
+    let api = Api::new(files.admin.number(), &files.operator_token());
+    let send = |key: &str, member: &str| {
+        let change = json!({"change": "add-member", "member": member, "name": "M"});
+        let request =
+            api.agent.post(format!("{}changes", api.url)).header("Authorization", &api.token).header("Idempotency-Key", key);
+        read(request.send_json(&change).expect("the hub answers"))
+    };
+    let (status, first) = send("k1", "acme");
+    assert_eq!(status, 200);
+    assert_eq!(send("k1", "acme"), (200, first));
+    assert_eq!(send("k1", "other").0, 422);
+    assert_eq!(send("k2", "acme").0, 409, "under another key it is another change");
+    assert_eq!(
+        api.get("audit").1.as_array().map(|rows| rows.iter().filter(|row| row["change"] == "add-member").count()),
+        Some(1)
+    );
 }
 
 /// A hub without any firm.

@@ -8,11 +8,14 @@
 //! | `GET /api/v1/links` | links with their state |
 //! | `GET /api/v1/links/LINK/guide?product=P` | what to do on the link's other side, for a product: steps with the names filled in |
 //! | `GET /api/v1/partnerships` | invitations and partnerships |
+//! | `GET /api/v1/queues` | what waits for each link |
 //! | `GET /api/v1/barriers` | information barriers |
 //! | `GET /api/v1/users` | who may use this; no tokens. Operators and auditors |
 //! | `GET /api/v1/audit?until=V&limit=N` | who changed what, the newest first, 1,000 at most. Operators and auditors |
 //! | `POST /api/v1/changes` | makes one [`Change`]: `{"version": 7}` |
 //! | `POST /api/v1/users` | `{"user": "eve", "role": "auditor"}`: lets somebody use this, or gives them a new token: `{"token": "…"}`, shown once |
+//!
+//! A change may have an `Idempotency-Key`: sent again with it, it is answered as before and not made again.
 //!
 //! Every request has `Authorization: Bearer TOKEN`; a member's administrator sees what is theirs. Errors are `application/problem+json`
 //! (RFC 9457), with a `detail` that says what to do. A body is JSON, at most 64 KiB, read after the token was found right.
@@ -20,6 +23,7 @@
 mod problem;
 mod proof;
 mod read;
+mod repeats;
 mod token;
 
 use std::sync::Arc;
@@ -40,6 +44,9 @@ use tokio::sync::Semaphore;
 
 use crate::Observed;
 use problem::Problem;
+pub(crate) use proof::recheck;
+use repeats::Fate;
+pub(crate) use repeats::Repeats;
 pub(crate) use token::Tokens;
 pub use token::new_token;
 
@@ -64,6 +71,7 @@ pub(crate) struct Api<O> {
     pub(crate) about: About,
     pub(crate) tokens: Tokens,
     pub(crate) checks: Semaphore,
+    pub(crate) repeats: Repeats,
     pub(crate) observed: Arc<O>,
 }
 
@@ -76,6 +84,7 @@ pub(crate) fn routes<O: Observed>(api: Arc<Api<O>>) -> Router {
         .route("/api/v1/links", get(read::links::<O>))
         .route("/api/v1/links/{link}/guide", get(read::guide::<O>))
         .route("/api/v1/partnerships", get(read::partnerships::<O>))
+        .route("/api/v1/queues", get(read::queues::<O>))
         .route("/api/v1/barriers", get(read::barriers::<O>))
         .route("/api/v1/users", get(read::users::<O>).post(set_user::<O>))
         .route("/api/v1/audit", get(read::audit::<O>))
@@ -104,7 +113,7 @@ async fn authenticate<O: Observed>(State(api): State<Arc<Api<O>>>, mut request: 
 }
 
 /// A body that says that it is JSON and is; what comes from a form of another site does not.
-fn body<T: for<'de> Deserialize<'de>>(headers: &HeaderMap, bytes: Result<Bytes, BytesRejection>) -> Result<T, Problem> {
+fn body<T: for<'de> Deserialize<'de>>(headers: &HeaderMap, bytes: Result<Bytes, BytesRejection>) -> Result<(T, Bytes), Problem> {
     let media = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if media.split(';').next().unwrap_or_default().trim() != "application/json" {
         return Err(Problem::new(
@@ -113,8 +122,9 @@ fn body<T: for<'de> Deserialize<'de>>(headers: &HeaderMap, bytes: Result<Bytes, 
         ));
     }
     let bytes = bytes.map_err(|error| Problem::new(error.status(), format!("a body has at most {LONGEST_BODY} bytes")))?;
-    serde_json::from_slice(&bytes)
-        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, format!("the body is not what is wanted: {error}")))
+    let read = serde_json::from_slice(&bytes)
+        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, format!("the body is not what is wanted: {error}")))?;
+    Ok((read, bytes))
 }
 
 #[derive(Serialize)]
@@ -128,8 +138,16 @@ async fn change<O: Observed>(
     headers: HeaderMap,
     bytes: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Changed>, Problem> {
-    let change: Change = body(&headers, bytes)?;
+    let (change, bytes): (Change, Bytes) = body(&headers, bytes)?;
+    let turn = match api.repeats.look(&actor.name, &headers, &bytes).await? {
+        Fate::Again(version) => return Ok(Json(Changed { version })),
+        Fate::New(turn) => Some(turn),
+        Fate::Plain => None,
+    };
     let version = api.members.apply(&actor, &change, rand::random()).await?;
+    if let Some(turn) = turn {
+        turn.note(version);
+    }
     Ok(Json(Changed { version }))
 }
 
@@ -152,7 +170,7 @@ async fn set_user<O: Observed>(
     headers: HeaderMap,
     bytes: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<Token>), Problem> {
-    let NewUser { user, role } = body(&headers, bytes)?;
+    let (NewUser { user, role }, _) = body(&headers, bytes)?;
     // Hashing takes a processor for a while: not for somebody who may not.
     if actor.role != Role::Operator {
         return Err(Problem::new(

@@ -32,7 +32,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Encoder, TextEncoder};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 pub use api::{About, new_token};
 
@@ -46,6 +46,9 @@ pub trait Observed: Send + Sync + 'static {
 
     /// What each authoritative server of a domain says of the TXT records of a name; or, in a sentence, why they cannot be found.
     fn texts(&self, domain: Domain, name: String) -> impl Future<Output = Result<Vec<NameServer>, String>> + Send;
+
+    /// Where messages wait, by the link that they are for, gone ones included; or, in a sentence, why that is not known.
+    fn queues(&self) -> impl Future<Output = Result<Vec<WaitingQueue>, String>> + Send;
 
     /// Every link that has said how it is.
     fn links(&self) -> BTreeMap<LinkId, Health>;
@@ -64,11 +67,23 @@ pub struct NameServer {
     pub why: Option<String>,
 }
 
+/// What waits for a link.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct WaitingQueue {
+    /// Which.
+    pub link: LinkId,
+    /// How many envelopes.
+    pub waiting: u64,
+    /// When the oldest was accepted, in seconds since 1970, where the bus can tell.
+    pub oldest: Option<u64>,
+}
+
 /// A running server. Dropping it ends it.
 #[derive(Debug)]
 pub struct Admin {
     address: SocketAddr,
-    task: JoinHandle<()>,
+    /// Ends with this value.
+    _tasks: JoinSet<()>,
 }
 
 impl Admin {
@@ -83,6 +98,7 @@ impl Admin {
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
+        let mut tasks = JoinSet::new();
         let mut routes = Router::new()
             .route("/metrics", get(metrics::<O>))
             .route("/livez", get(async || "alive\n"))
@@ -91,28 +107,24 @@ impl Admin {
             .with_state(observed.clone());
         if let Some((members, about)) = members {
             let checks = Semaphore::new(api::CHECKS);
-            let api = api::Api { members, about, tokens: api::Tokens::default(), checks, observed };
-            routes = routes.merge(api::routes(Arc::new(api)));
+            let (tokens, repeats) = (api::Tokens::default(), api::Repeats::default());
+            let api = Arc::new(api::Api { members, about, tokens, checks, repeats, observed });
+            routes = routes.merge(api::routes(api.clone()));
+            tasks.spawn(api::recheck(api));
         }
-        let task = tokio::spawn(async move {
+        tasks.spawn(async move {
             // It goes on until it is dropped: a connection that fails is that connection's end.
             if let Err(error) = axum::serve(listener, routes).await {
                 tracing::error!(%error, "metrics and health are not served any more");
             }
         });
-        Ok(Self { address, task })
+        Ok(Self { address, _tasks: tasks })
     }
 
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
-    }
-}
-
-impl Drop for Admin {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 
@@ -172,6 +184,10 @@ mod tests {
 
         async fn obstacles(&self) -> Vec<String> {
             self.obstacle.map(str::to_owned).into_iter().collect()
+        }
+
+        async fn queues(&self) -> Result<Vec<WaitingQueue>, String> {
+            Ok(Vec::new())
         }
 
         async fn texts(&self, _: Domain, _: String) -> Result<Vec<NameServer>, String> {

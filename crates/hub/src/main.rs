@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use interchange_hub::config::{Config, LogFormat};
 use interchange_hub::platforms::PLATFORMS;
 use interchange_hub::{authority, ctl, demo, explain, log, registered, serve, top};
@@ -61,6 +61,11 @@ enum Command {
     },
     #[command(flatten)]
     Ask(ctl::Command),
+    /// Print the completion of these commands for a shell: interchange completion bash > /etc/bash_completion.d/interchange
+    Completion {
+        /// Which.
+        shell: clap_complete::Shell,
+    },
     /// Copy what is registered, with watches and the audit log, to a new file; the hub may run.
     Backup {
         /// The copy. There must be nothing at this place.
@@ -135,6 +140,10 @@ fn main() -> ExitCode {
             Ok(false) => return ExitCode::FAILURE,
             Err(error) => Err(error),
         },
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "interchange", &mut std::io::stdout());
+            Ok(())
+        }
         Command::Backup { file, config } => load(&config).and_then(|config| {
             runtime()?.block_on(interchange_registry::Store::back_up(&config.data_directory, &file))?;
             println!("{} holds what is registered now", file.display());

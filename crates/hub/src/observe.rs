@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use interchange_admin::{NameServer, Observed};
+use interchange_admin::{NameServer, Observed, WaitingQueue};
 use interchange_broker::Metrics;
 use interchange_driver::{AuthorityAnswer, DriverStats, Reach, Resolver};
 use interchange_model::{Domain, Health, LinkId, PlatformName};
@@ -196,6 +196,18 @@ impl Observed for Hub {
             Ok(Err(error)) => vec![format!("no message can be stored: {error}")],
             Err(_) => vec![format!("no message can be stored: the bus did not answer within {} s", BUS_ANSWERS_WITHIN.as_secs())],
         }
+    }
+
+    async fn queues(&self) -> Result<Vec<WaitingQueue>, String> {
+        let waiting = timeout(BUS_ANSWERS_WITHIN, self.bus.waiting()).await;
+        let waiting = waiting.map_err(|_| format!("the bus did not answer within {} s", BUS_ANSWERS_WITHIN.as_secs()))?;
+        let waiting = waiting.map_err(|error| format!("the bus does not say what waits: {error}"))?;
+        let shown = |queue: interchange_bus::Waiting| {
+            let interchange_model::QueueId::Link(link) = queue.queue;
+            let oldest = queue.oldest.and_then(|oldest| oldest.duration_since(SystemTime::UNIX_EPOCH).ok());
+            WaitingQueue { link, waiting: queue.depth, oldest: oldest.map(|oldest| oldest.as_secs()) }
+        };
+        Ok(waiting.into_iter().map(shown).collect())
     }
 
     async fn texts(&self, domain: Domain, name: String) -> Result<Vec<NameServer>, String> {

@@ -1,12 +1,13 @@
 //! Whether a domain is its member's: asked of the domain's own name servers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use interchange_model::Domain;
-use interchange_registry::{Actor, Change, Role};
+use interchange_registry::{Actor, Change, Proof, ProofKind, Role};
 use serde::Serialize;
 
 use super::{Api, Problem};
@@ -59,6 +60,37 @@ pub(super) async fn check<O: Observed>(
     Ok(Json(Checked { proven, because, name, value, servers }))
 }
 
+/// Between two looks at the proofs that are in DNS.
+const EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Looks once a day whether what proved a domain is still there, the first time an hour after the start. What is gone is said in the log and changes nothing by
+/// itself: a zone that is broken for a day must not cut a firm off.
+pub(crate) async fn recheck<O: Observed>(api: Arc<Api<O>>) {
+    tokio::time::sleep(Duration::from_secs(60 * 60)).await;
+    loop {
+        for (domain, because) in lapsed(&api).await {
+            tracing::warn!(%domain, because, "the record that proved a domain is not there any more: ask its member whether it is still theirs");
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+/// The domains whose record is gone, with what was found. A domain whose servers say nothing is none of them.
+async fn lapsed<O: Observed>(api: &Api<O>) -> Vec<(Domain, String)> {
+    let (_, directory) = api.members.directory();
+    let mut lapsed = Vec::new();
+    let in_dns = |proof: &Proof| proof.kind == ProofKind::Dns;
+    for (domain, entry) in directory.domains.iter().filter(|(_, entry)| entry.proof.as_ref().is_some_and(in_dns)) {
+        let Ok(servers) = api.observed.texts(domain.clone(), entry.challenge.record_name(domain)).await else { continue };
+        let value = entry.challenge.record_value();
+        let answered = servers.iter().filter(|server| server.why.is_none()).count();
+        if answered > 0 && !servers.iter().any(|server| server.texts.contains(&value)) {
+            lapsed.push((domain.clone(), judge(&servers, &value).1));
+        }
+    }
+    lapsed
+}
+
 /// A server that lags would, asked tomorrow, prove nothing: all that answer must have it.
 fn judge(servers: &[NameServer], value: &str) -> (bool, String) {
     let has = |server: &&NameServer| server.texts.iter().any(|text| text == value);
@@ -82,11 +114,86 @@ fn judge(servers: &[NameServer], value: &str) -> (bool, String) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use interchange_model::{Health, LinkId};
+    use interchange_registry::{Community, Members, Parts, Store};
+
+    use super::super::{About, Repeats, Tokens};
     use super::*;
 
     fn server(texts: &[&str], why: Option<&str>) -> NameServer {
         let texts = texts.iter().map(|text| (*text).to_owned()).collect();
         NameServer { server: "ns.acme.example".to_owned(), address: None, texts, why: why.map(str::to_owned) }
+    }
+
+    /// Every domain's servers say this.
+    struct Says(Result<Vec<NameServer>, String>);
+
+    impl Observed for Says {
+        async fn metrics(&self) -> Vec<prometheus::proto::MetricFamily> {
+            Vec::new()
+        }
+        async fn obstacles(&self) -> Vec<String> {
+            Vec::new()
+        }
+        async fn queues(&self) -> Result<Vec<crate::WaitingQueue>, String> {
+            Ok(Vec::new())
+        }
+        async fn texts(&self, _: Domain, _: String) -> Result<Vec<NameServer>, String> {
+            self.0.clone()
+        }
+        fn links(&self) -> BTreeMap<LinkId, Health> {
+            BTreeMap::new()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_record_that_is_gone_is_noticed_and_a_server_that_is_mute_is_not_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).await.unwrap();
+        let declared = Parts {
+            hub: Domain::parse("hub.example").unwrap(),
+            members: Vec::new(),
+            links: Vec::new(),
+            partnerships: Vec::new(),
+            community: Community::Invitation,
+            barriers: Vec::new(),
+        };
+        let members = Arc::new(Members::open(store, declared, Box::new(|_| Ok(()))).await.unwrap());
+        let by = Actor { name: "ops".to_owned(), role: Role::Operator };
+        for change in [
+            r#"{"change":"add-member","member":"acme","name":"Acme"}"#,
+            r#"{"change":"add-domain","member":"acme","domain":"acme.example"}"#,
+            r#"{"change":"add-domain","member":"acme","domain":"vouched.example"}"#,
+            r#"{"change":"vouch-domain","domain":"vouched.example"}"#,
+        ] {
+            members.apply(&by, &serde_json::from_str(change).unwrap(), 7).await.unwrap();
+        }
+        let domain = Domain::parse("acme.example").unwrap();
+        let challenge = members.directory().1.domains[&domain].challenge.clone();
+        let value = challenge.record_value();
+        members.apply(&by, &Change::ProveDomain { domain: domain.clone(), challenge }, 7).await.unwrap();
+        let lapsed = async |says| {
+            let about = About {
+                listeners: interchange_guide::Listeners::usual(Domain::parse("hub.example").unwrap()),
+                trust: interchange_guide::Trust::Public,
+            };
+            let api = Api {
+                members: members.clone(),
+                about,
+                tokens: Tokens::default(),
+                checks: tokio::sync::Semaphore::new(1),
+                repeats: Repeats::default(),
+                observed: Arc::new(Says(says)),
+            };
+            lapsed(&api).await.into_iter().map(|(domain, _)| domain).collect::<Vec<_>>()
+        };
+        let nothing = Vec::<Domain>::new();
+        assert_eq!(lapsed(Ok(vec![server(&[&value], None), server(&[], None)])).await, nothing);
+        assert_eq!(lapsed(Ok(vec![server(&[], Some("mute"))])).await, nothing);
+        assert_eq!(lapsed(Err("no such zone".to_owned())).await, nothing);
+        assert_eq!(lapsed(Ok(vec![server(&[], None), server(&["other"], None)])).await, [domain]);
     }
 
     #[test]

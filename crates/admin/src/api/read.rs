@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Api, Problem};
-use crate::Observed;
+use crate::{Observed, WaitingQueue};
 
 type Shown = Result<Json<Vec<Value>>, Problem>;
 
@@ -118,6 +118,15 @@ pub(super) async fn barriers<O: Observed>(State(api): State<Arc<Api<O>>>, Extens
     let seen = seen.filter(|(_, barrier)| of_the_hub || barrier.member.as_ref().is_some_and(|member| actor.role.sees(member)));
     let show = |(name, barrier): (&String, &interchange_registry::BarrierEntry)| json!({"barrier": name, "member": barrier.member, "between": barrier.between, "reason": barrier.reason});
     Ok(Json(seen.map(show).collect()))
+}
+
+pub(super) async fn queues<O: Observed>(State(api): State<Arc<Api<O>>>, Extension(actor): Extension<Actor>) -> Shown {
+    let queues = api.observed.queues().await.map_err(|why| Problem::new(StatusCode::SERVICE_UNAVAILABLE, why))?;
+    let registry = api.members.watch().borrow().clone();
+    // What waits for a link that is no more is the operator's to see.
+    let of_the_hub = matches!(actor.role, Role::Operator | Role::Auditor);
+    let sees = |queue: &&WaitingQueue| registry.link(&queue.link).map_or(of_the_hub, |link| actor.role.sees(&link.member));
+    Ok(Json(queues.iter().filter(sees).map(|queue| json!(queue)).collect()))
 }
 
 /// What is the hub's own, and no member's.

@@ -88,6 +88,12 @@ pub enum Command {
         #[command(subcommand)]
         command: User,
     },
+    /// What waits for each link.
+    Queue {
+        /// Where the hub is.
+        #[command(flatten)]
+        reach: Reach,
+    },
     /// Who changed what, the newest first.
     Audit {
         /// Where the hub is.
@@ -300,6 +306,7 @@ pub fn run(command: Command) -> anyhow::Result<String> {
         Command::Partner { reach, command } => (reach, partner(command)),
         Command::Barrier { reach, command } => (reach, barrier(command)),
         Command::User { reach, command } => (reach, user(command)),
+        Command::Queue { reach } => (reach, Request::Read("queues")),
         Command::Audit { reach, limit } => (reach, Request::Audit(limit)),
     };
     let client = Client::new(&reach.config, reach.url.as_deref(), reach.token_file.as_deref())?;

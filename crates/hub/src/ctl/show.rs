@@ -20,6 +20,11 @@ pub(super) fn of(path: &str) -> fn(&Value) -> String {
         "links" => links,
         "partnerships" => partnerships,
         "barriers" => barriers,
+        "queues" => |answer| {
+            table(answer, &["link", "waiting", "oldest"], |row| {
+                vec![text(&row["link"]), text(&row["waiting"]), when(row["oldest"].as_u64())]
+            })
+        },
         "users" => |answer| {
             table(answer, &["user", "role", "member"], |row| vec![text(&row["user"]), text(&row["role"]), text(&row["member"])])
         },
