@@ -207,6 +207,17 @@ fn by_the_command_line_as_the_page_has_it() {
     they_are_refused(&mut alice, &mut bob, "m4");
     let token = type_in(&firms, "Let others do it");
     assert!(token.contains("alice-admin."), "{token}");
+    // What became of them, by the pair and by id, and never a word of it.
+    let trace = shell(&firms, "interchange trace alice@acme.example bob@globex.example --json").expect("it is known");
+    let rows: Vec<Value> = serde_json::from_str(&trace).expect("JSON");
+    let first = rows.iter().find(|row| row["stage"] == "accepted").expect("something was accepted");
+    let last = rows.last().expect("there is something");
+    assert_eq!((last["stage"].as_str(), last["why"].as_str()), (Some("refused"), Some("not-allowed")), "{trace}");
+    assert!(!trace.contains("good morning") && !trace.contains("hello?"), "{trace}");
+    let id = first["id"].as_str().expect("it has an id");
+    let story = shell(&firms, &format!("interchange trace {id}")).expect("it is known");
+    assert!(story.contains("accepted") && story.contains("delivered") && story.contains("bob@globex.example"), "{story}");
+    assert!(shell(&firms, "interchange trace xyz").expect_err("no id").contains("32 hexadecimal digits"));
     // What waits for a link that is down, or that is taken away, is seen.
     shell(&firms, "interchange link set globex --member globex --platform sip --domain globex.example --setting host=127.0.0.1 --setting port=1").expect("it is right");
     let invited = "interchange partner invite acme globex && interchange partner approve globex acme && interchange completion bash | bash -n";
@@ -347,6 +358,12 @@ fn by_the_api_each_administrator_for_their_own_firm() {
     );
     assert_eq!(operator.get("links").1.as_array().map(Vec::len), Some(3), "the Echo user's is one");
     assert_eq!(acme.get("audit").0, 403);
+    // What was refused to Bob is of both firms; what the other firm has with the hub is not theirs to see.
+    let stories = |api: &Api, pair: &str| api.get(&format!("trace?{pair}")).1.as_array().map(Vec::len);
+    assert!(stories(acme, "from=alice@acme.example&to=bob@globex.example") > Some(0));
+    assert_eq!(stories(acme, "from=bob@globex.example&to=echo@hub.example"), Some(0));
+    assert!(stories(&operator, "from=bob@globex.example&to=echo@hub.example") > Some(0));
+    assert_eq!(acme.get("trace?from=alice@acme.example").0, 400);
     assert_eq!(acme.get("links/globex/guide").0, 404, "another's link");
     let (_, guide) = acme.get("links/acme/guide?product=prosody");
     assert!(guide.to_string().contains("globex.example"), "it names the partner: {guide}");

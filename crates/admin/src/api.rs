@@ -9,6 +9,7 @@
 //! | `GET /api/v1/links/LINK/guide?product=P` | what to do on the link's other side, for a product: steps with the names filled in |
 //! | `GET /api/v1/partnerships` | invitations and partnerships |
 //! | `GET /api/v1/queues` | what waits for each link |
+//! | `GET /api/v1/trace?id=ID`, `?from=A&to=B` | what became of a message, or of what went between two people |
 //! | `GET /api/v1/barriers` | information barriers |
 //! | `GET /api/v1/users` | who may use this; no tokens. Operators and auditors |
 //! | `GET /api/v1/audit?until=V&limit=N` | who changed what, the newest first, 1,000 at most. Operators and auditors |
@@ -85,6 +86,7 @@ pub(crate) fn routes<O: Observed>(api: Arc<Api<O>>) -> Router {
         .route("/api/v1/links/{link}/guide", get(read::guide::<O>))
         .route("/api/v1/partnerships", get(read::partnerships::<O>))
         .route("/api/v1/queues", get(read::queues::<O>))
+        .route("/api/v1/trace", get(read::trace::<O>))
         .route("/api/v1/barriers", get(read::barriers::<O>))
         .route("/api/v1/users", get(read::users::<O>).post(set_user::<O>))
         .route("/api/v1/audit", get(read::audit::<O>))

@@ -26,7 +26,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use interchange_model::{Domain, Health, LinkId};
+use interchange_model::{Address, Domain, Health, LinkId, MessageId};
 use interchange_registry::Members;
 use prometheus::proto::MetricFamily;
 use prometheus::{Encoder, TextEncoder};
@@ -49,6 +49,9 @@ pub trait Observed: Send + Sync + 'static {
 
     /// Where messages wait, by the link that they are for, gone ones included; or, in a sentence, why that is not known.
     fn queues(&self) -> impl Future<Output = Result<Vec<WaitingQueue>, String>> + Send;
+
+    /// The stages of a message, or of what two people had to say to one another, as far as they are still known; the oldest first.
+    fn trace(&self, asked: &Asked) -> Vec<TraceRow>;
 
     /// Every link that has said how it is.
     fn links(&self) -> BTreeMap<LinkId, Health>;
@@ -76,6 +79,46 @@ pub struct WaitingQueue {
     pub waiting: u64,
     /// When the oldest was accepted, in seconds since 1970, where the bus can tell.
     pub oldest: Option<u64>,
+}
+
+/// Which messages are asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// This one, and what came back for it.
+    Id(MessageId),
+    /// What went between these two, both ways.
+    Pair(Address, Address),
+}
+
+/// One stage of one message.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct TraceRow {
+    /// When, in milliseconds since 1970.
+    pub at: u64,
+    /// Which message, if it had an id.
+    pub id: Option<MessageId>,
+    /// For a failure or receipt: of which.
+    pub of: Option<MessageId>,
+    /// `accepted`, `delivered` and so on.
+    pub stage: &'static str,
+    /// The label of the refusal, where there is one.
+    pub why: Option<&'static str>,
+    /// The same in a sentence.
+    pub because: Option<&'static str>,
+    /// What kind of message.
+    pub kind: Option<&'static str>,
+    /// The sender.
+    pub from: String,
+    /// The recipient.
+    pub to: String,
+    /// The link it came in over.
+    pub link_in: LinkId,
+    /// The link it leaves over.
+    pub link_out: Option<LinkId>,
+    /// Bytes of text.
+    pub size: usize,
+    /// Since it was accepted.
+    pub elapsed_ms: u64,
 }
 
 /// A running server. Dropping it ends it.
@@ -184,6 +227,10 @@ mod tests {
 
         async fn obstacles(&self) -> Vec<String> {
             self.obstacle.map(str::to_owned).into_iter().collect()
+        }
+
+        fn trace(&self, _: &Asked) -> Vec<TraceRow> {
+            Vec::new()
         }
 
         async fn queues(&self) -> Result<Vec<WaitingQueue>, String> {

@@ -9,6 +9,7 @@ pub mod config;
 pub mod ctl;
 pub mod demo;
 pub mod explain;
+mod history;
 pub mod log;
 mod observe;
 pub mod platforms;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use interchange_admin::{NameServer, Observed, WaitingQueue};
+use interchange_admin::{Asked, NameServer, Observed, TraceRow, WaitingQueue};
 use interchange_broker::Metrics;
 use interchange_driver::{AuthorityAnswer, DriverStats, Reach, Resolver};
 use interchange_model::{Domain, Health, LinkId, PlatformName};
@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::bus::OpenBus;
+use crate::history::History;
 
 /// How long the bus may take to say what waits: a scrape has ten seconds.
 const BUS_ANSWERS_WITHIN: Duration = Duration::from_secs(3);
@@ -30,6 +31,7 @@ pub(crate) struct Hub {
     health: watch::Receiver<BTreeMap<LinkId, Health>>,
     certificates: Vec<(String, SystemTime)>,
     lookup: Lookup,
+    history: History,
 }
 
 /// By what the proofs of domains are looked up.
@@ -48,6 +50,7 @@ impl Hub {
         health: watch::Receiver<BTreeMap<LinkId, Health>>,
         certificates: Vec<(String, SystemTime)>,
         lookup: Lookup,
+        history: History,
     ) -> prometheus::Result<Self> {
         let registry = Registry::new();
         metrics.register(&registry)?;
@@ -59,7 +62,7 @@ impl Hub {
         let started = Gauge::new("interchange_start_time_seconds", "When the process started, in seconds since 1970.")?;
         started.set(seconds(SystemTime::now()));
         registry.register(Box::new(started))?;
-        Ok(Self { registry, bus, drivers, health, certificates, lookup })
+        Ok(Self { registry, bus, drivers, health, certificates, lookup, history })
     }
 
     /// Connections and bytes, from the drivers' own counters.
@@ -196,6 +199,10 @@ impl Observed for Hub {
             Ok(Err(error)) => vec![format!("no message can be stored: {error}")],
             Err(_) => vec![format!("no message can be stored: the bus did not answer within {} s", BUS_ANSWERS_WITHIN.as_secs())],
         }
+    }
+
+    fn trace(&self, asked: &Asked) -> Vec<TraceRow> {
+        self.history.find(asked)
     }
 
     async fn queues(&self) -> Result<Vec<WaitingQueue>, String> {

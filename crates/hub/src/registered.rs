@@ -47,7 +47,10 @@ pub async fn open(config: &Config, store: Store) -> anyhow::Result<Members> {
 /// # Errors
 /// As [`open`].
 pub async fn with_registered(mut config: Config) -> anyhow::Result<Config> {
-    if !config.data_directory.join("hub.db").exists() {
+    let path = config.data_directory.join("hub.db");
+    // Without leave to look, half an answer would be a wrong one.
+    let there = path.try_exists().with_context(|| format!("cannot look for {}: run this as the hub's user", path.display()))?;
+    if !there {
         return Ok(config);
     }
     let store = Store::open(&config.data_directory).await?;

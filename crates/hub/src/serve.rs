@@ -20,6 +20,7 @@ use tokio::time::{Instant, interval_at};
 use crate::bus::OpenBus;
 use crate::certificates::{CertificateFiles, Certificates};
 use crate::config::Config;
+use crate::history::History;
 use crate::observe::{Hub, Lookup};
 use crate::platforms::PLATFORMS;
 use crate::registered;
@@ -145,8 +146,11 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         Some(address) => {
             let stats =
                 drivers.iter().zip(PLATFORMS).map(|(driver, platform)| (platform.name(), driver.stats().clone())).collect();
+            let history = History::default();
             let lookup = Lookup { resolver: resolver.clone(), reach: reach.clone(), port: config.authority_port };
-            let hub = Hub::new(trace.metrics(), bus.clone(), stats, broker.health(), certificates.ends(), lookup)?;
+            let hub =
+                Hub::new(trace.metrics(), bus.clone(), stats, broker.health(), certificates.ends(), lookup, history.clone())?;
+            tokio::spawn(history.follow(trace.subscribe()));
             registered::first_operator(config, &members).await?;
             let admin = Admin::start(address, Arc::new(hub), Some((members.clone(), registered::about(config)))).await;
             Some(admin.with_context(|| format!("metrics and health cannot be served at {address}"))?)

@@ -137,6 +137,9 @@ mod tests {
         async fn obstacles(&self) -> Vec<String> {
             Vec::new()
         }
+        fn trace(&self, _: &crate::Asked) -> Vec<crate::TraceRow> {
+            Vec::new()
+        }
         async fn queues(&self) -> Result<Vec<crate::WaitingQueue>, String> {
             Ok(Vec::new())
         }

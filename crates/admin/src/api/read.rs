@@ -8,13 +8,13 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use interchange_guide::{Facts, Guide, MemberCertificate, Product, Trust};
-use interchange_model::{Domain, Health, Link};
+use interchange_model::{Address, Domain, Health, Link, LinkId};
 use interchange_registry::{Actor, AuditRow, INVITATION_LASTS, PartnershipState, Role};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Api, Problem};
-use crate::{Observed, WaitingQueue};
+use crate::{Asked, Observed, TraceRow, WaitingQueue};
 
 type Shown = Result<Json<Vec<Value>>, Problem>;
 
@@ -215,4 +215,33 @@ pub(super) async fn guide<O: Observed>(
         partners: registry.partner_domains(&link.id),
     };
     Ok(Json(interchange_guide::guide(product, &facts)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WhichMessages {
+    id: Option<String>,
+    from: Option<String>,
+    to: Option<String>,
+}
+
+pub(super) async fn trace<O: Observed>(
+    State(api): State<Arc<Api<O>>>,
+    Extension(actor): Extension<Actor>,
+    which: Result<Query<WhichMessages>, QueryRejection>,
+) -> Result<Json<Vec<TraceRow>>, Problem> {
+    let wrong = |detail: &str| Problem::new(StatusCode::BAD_REQUEST, detail);
+    let Query(which) = which.map_err(|error| wrong(&error.body_text()))?;
+    let address = |text: &str| Address::parse(text).map_err(|_| wrong("`from` and `to` are addresses: alice@acme.example"));
+    let asked = match (which.id, which.from, which.to) {
+        (Some(id), None, None) => Asked::Id(id.parse().map_err(|_| wrong("an id has 32 hexadecimal digits"))?),
+        (None, Some(from), Some(to)) => Asked::Pair(address(&from)?, address(&to)?),
+        _ => return Err(wrong("ask by `id`, or by `from` and `to`")),
+    };
+    let registry = api.members.watch().borrow().clone();
+    let sees = |link: &LinkId| registry.link(link).is_some_and(|link| actor.role.sees(&link.member));
+    let of_the_hub = matches!(actor.role, Role::Operator | Role::Auditor);
+    let mut rows = api.observed.trace(&asked);
+    rows.retain(|row| of_the_hub || sees(&row.link_in) || row.link_out.as_ref().is_some_and(sees));
+    Ok(Json(rows))
 }

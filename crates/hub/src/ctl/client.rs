@@ -66,6 +66,15 @@ impl Client {
         self.read(request.call())
     }
 
+    /// What the API answers to a GET with a query.
+    ///
+    /// # Errors
+    /// When nothing answers, or it refuses.
+    pub fn ask(&self, path: &str, query: &[(&str, &str)]) -> anyhow::Result<Value> {
+        let request = self.agent.get(format!("{}{path}", self.url)).header("Authorization", format!("Bearer {}", self.token));
+        self.read(request.query_pairs(query.iter().copied()).call())
+    }
+
     /// What the API answers to a POST.
     ///
     /// # Errors

@@ -94,6 +94,16 @@ pub enum Command {
         #[command(flatten)]
         reach: Reach,
     },
+    /// What became of a message: by its id, or of what went between two people. Never what was said.
+    Trace {
+        /// Where the hub is.
+        #[command(flatten)]
+        reach: Reach,
+        /// The message's id, or the address of one of two people.
+        first: String,
+        /// The address of the other.
+        second: Option<String>,
+    },
     /// Who changed what, the newest first.
     Audit {
         /// Where the hub is.
@@ -288,6 +298,7 @@ pub enum RoleName {
 enum Request {
     Read(&'static str),
     Guide(String),
+    Trace(String, Option<String>),
     Check(String),
     Change(Value),
     User(Value),
@@ -307,6 +318,7 @@ pub fn run(command: Command) -> anyhow::Result<String> {
         Command::Barrier { reach, command } => (reach, barrier(command)),
         Command::User { reach, command } => (reach, user(command)),
         Command::Queue { reach } => (reach, Request::Read("queues")),
+        Command::Trace { reach, first, second } => (reach, Request::Trace(first, second)),
         Command::Audit { reach, limit } => (reach, Request::Audit(limit)),
     };
     let client = Client::new(&reach.config, reach.url.as_deref(), reach.token_file.as_deref())?;
@@ -314,6 +326,8 @@ pub fn run(command: Command) -> anyhow::Result<String> {
         Request::Read(what) => (client.get(&format!("/api/v1/{what}"))?, show::of(what)),
         Request::Guide(path) => (client.get(&path)?, show::guide),
         Request::Check(domain) => (client.post(&format!("/api/v1/domains/{domain}/check"), &Value::Null)?, show::checked),
+        Request::Trace(id, None) => (client.ask("/api/v1/trace", &[("id", &id)])?, show::trace),
+        Request::Trace(from, Some(to)) => (client.ask("/api/v1/trace", &[("from", &from), ("to", &to)])?, show::trace),
         Request::Audit(limit) => (client.get(&format!("/api/v1/audit?limit={limit}"))?, show::of("audit")),
         Request::Change(change) => (client.post("/api/v1/changes", &change)?, show::changed),
         Request::User(user) => (client.post("/api/v1/users", &user)?, show::token),

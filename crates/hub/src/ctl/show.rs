@@ -98,6 +98,25 @@ fn partnerships(answer: &Value) -> String {
     })
 }
 
+/// A line for each stage, in the order in which they came.
+pub(super) fn trace(answer: &Value) -> String {
+    let known = answer.as_array().is_some_and(|rows| !rows.is_empty());
+    if !known {
+        return "nothing is known of it in memory: the log reaches further back\n".to_owned();
+    }
+    table(answer, &["at", "id", "kind", "from", "to", "stage", "why", "after"], |row| {
+        let cell = |key: &str| text(&row[key]);
+        let at = row["at"].as_u64();
+        let at = format!("{}.{:03}", moment(at.map(|at| at / 1000)), at.unwrap_or_default() % 1000);
+        let after = format!("{} ms", cell("elapsed_ms"));
+        let link = |key: &str, side: &str| match row[side].as_str() {
+            Some(link) => format!("{} ({})", cell(key), text(&link.into())),
+            None => cell(key),
+        };
+        vec![at, cell("id"), cell("kind"), link("from", "link_in"), link("to", "link_out"), cell("stage"), cell("because"), after]
+    })
+}
+
 fn barriers(answer: &Value) -> String {
     table(answer, &["barrier", "between", "and", "why", "member"], |row| {
         let side =
@@ -143,6 +162,13 @@ fn text(value: &Value) -> String {
         other => other.to_string(),
     };
     text.chars().map(|c| if c.is_control() { '\u{FFFD}' } else { c }).collect()
+}
+
+/// A time in UTC, to the second.
+fn moment(seconds: Option<u64>) -> String {
+    let at = seconds.and_then(|seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
+    let format = format_description!("[hour]:[minute]:[second]");
+    at.and_then(|at| OffsetDateTime::from(at).format(format).ok()).unwrap_or_default()
 }
 
 /// A time in UTC.
