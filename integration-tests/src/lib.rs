@@ -8,6 +8,7 @@
 //! the test. The output of every program goes to a file in its directory; after a panic its last lines are printed
 //! and the directory stays.
 
+pub mod api;
 pub mod certificates;
 pub mod dns;
 pub mod ejabberd;

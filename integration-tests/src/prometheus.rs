@@ -1,7 +1,6 @@
 //! Prometheus 2.42 of Debian 12, scraping one hub; and a GET for those who need no more than that.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use crate::ports::ReservedPort;
 use crate::processes::{Directory, Program};
 
 const LISTENS_WITHIN: Duration = Duration::from_secs(30);
+const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
 
 /// A running Prometheus.
 #[derive(Debug)]
@@ -66,13 +66,9 @@ impl Prometheus {
 /// One GET: the status and the body.
 #[track_caller]
 pub fn get(address: SocketAddr, path: &str) -> (u16, String) {
-    let mut socket = TcpStream::connect(address).expect("the server listens");
-    socket.set_read_timeout(Some(Duration::from_secs(20))).expect("an open socket takes options");
-    // HTTP/1.0: the answer comes whole and ends with the connection.
-    socket.write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes()).expect("the server takes a request");
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).expect("the server answers");
-    let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_default();
-    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
-    (status, body)
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().proxy(None).http_status_as_error(false).timeout_global(Some(ANSWERS_WITHIN)).build().into();
+    let mut answer = agent.get(format!("http://{address}{path}")).call().expect("the server answers");
+    let body = answer.body_mut().read_to_string().expect("the answer is text");
+    (answer.status().as_u16(), body)
 }

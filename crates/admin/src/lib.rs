@@ -194,10 +194,7 @@ async fn readiness<O: Observed>(State(observed): State<Arc<O>>) -> Response {
 async fn health<O: Observed>(State(observed): State<Arc<O>>) -> String {
     let mut text = String::new();
     for (link, health) in observed.links() {
-        let why = match &health {
-            Health::Retrying { why } | Health::Broken { why } => format!(": {}", why.replace(['\r', '\n'], " ")),
-            Health::Connecting | Health::Up => String::new(),
-        };
+        let why = health.why().map(|why| format!(": {}", why.replace(['\r', '\n'], " "))).unwrap_or_default();
         let _ = writeln!(text, "{link} {}{why}", health.label());
     }
     text

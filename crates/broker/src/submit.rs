@@ -40,8 +40,6 @@ pub(crate) struct Intake<B: Bus> {
     links: HashMap<LinkId, Running>,
     /// Tasks of links that are no more and for which something waits: they tell its senders when it is too old.
     gone: HashMap<LinkId, mpsc::Sender<Word>>,
-    /// Whether the registry was ever taken up.
-    begun: bool,
     tasks: JoinSet<()>,
     /// Where each link's submissions are answered. Links that are gone stay in it: a submission may still be under way.
     answers: HashMap<LinkId, mpsc::Sender<Down>>,
@@ -91,7 +89,6 @@ impl<B: Bus> Intake<B> {
             health,
             links: HashMap::new(),
             gone: HashMap::new(),
-            begun: false,
             tasks: JoinSet::new(),
             answers: HashMap::new(),
             waiting: VecDeque::new(),
@@ -105,6 +102,8 @@ impl<B: Bus> Intake<B> {
     /// Runs until it is told to stop, or no platform is left; then `until` says when what is left is given up.
     pub(crate) async fn run(mut self, mut up: mpsc::Receiver<Up>, mut stopping: watch::Receiver<bool>) {
         self.take_up_registry().await;
+        // Links may have gone while the hub did not run.
+        self.see_to_what_is_gone().await;
         let mut told = self.bus.told();
         let mut words = Vec::with_capacity(BATCH);
         let mut publishing = None;
@@ -196,8 +195,7 @@ impl<B: Bus> Intake<B> {
         let before = self.links.len();
         self.links.retain(|id, running| snapshot.link(id).is_some_and(|link| link.platform == running.platform));
         self.gone.retain(|id, _| snapshot.link(id).is_none());
-        if self.links.len() < before || !self.begun {
-            self.begun = true;
+        if self.links.len() < before {
             self.see_to_what_is_gone().await;
         }
         for link in snapshot.all_links() {

@@ -5,10 +5,10 @@ use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use interchange_bus::BusError;
-use interchange_model::Envelope;
+use interchange_model::{Envelope, to_millis};
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments, AssertSqlSafe, Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
@@ -420,8 +420,7 @@ fn hand_over(entries: Vec<Entry>) {
 }
 
 fn millis(time: SystemTime) -> i64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    i64::try_from(to_millis(time)).unwrap_or(i64::MAX)
 }
 
 /// Sleeps; for ever without a time.

@@ -5,12 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
+use hickory_resolver::config::{ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use interchange_model::Domain;
 
-use crate::resolve::{Resolver, explain};
+use crate::resolve::{Resolver, explain, name_server};
 use crate::{Reach, text};
 
 /// The most servers of one domain that are asked.
@@ -134,11 +134,6 @@ fn joined(strings: &[Box<[u8]>]) -> String {
 
 /// Asks one address and remembers nothing.
 fn alone(address: SocketAddr) -> Result<TokioResolver, String> {
-    let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
-    for connection in &mut connections {
-        connection.port = address.port();
-    }
-    let server = NameServerConfig::new(address.ip(), true, connections);
     let mut options = ResolverOpts::default();
     options.use_hosts_file = ResolveHosts::Never;
     options.cache_size = 0;
@@ -146,7 +141,7 @@ fn alone(address: SocketAddr) -> Result<TokioResolver, String> {
     options.attempts = 1;
     // An authority answers for its own zone; it is asked for nothing else.
     options.recursion_desired = false;
-    let config = ResolverConfig::from_name_servers(vec![server]);
+    let config = ResolverConfig::from_name_servers(vec![name_server(address)]);
     let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
     *builder.options_mut() = options;
     builder.build().map_err(|error| error.to_string())

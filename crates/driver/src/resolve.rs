@@ -55,13 +55,7 @@ impl Resolver {
     /// # Errors
     /// [`ResolverError`].
     pub fn with_name_servers(servers: &[SocketAddr]) -> Result<Self, ResolverError> {
-        let servers = servers.iter().map(|server| {
-            let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
-            for connection in &mut connections {
-                connection.port = server.port();
-            }
-            NameServerConfig::new(server.ip(), true, connections)
-        });
+        let servers = servers.iter().copied().map(name_server);
         let mut options = ResolverOpts::default();
         options.use_hosts_file = ResolveHosts::Never;
         Self::build(ResolverConfig::from_name_servers(servers.collect()), options)
@@ -184,6 +178,15 @@ fn in_order(mut places: Vec<Place>, mut draw: impl FnMut(std::ops::RangeInclusiv
         ordered.push(places.remove(chosen.unwrap_or(0)));
     }
     ordered
+}
+
+/// A name server that is asked over UDP and TCP.
+pub(crate) fn name_server(server: SocketAddr) -> NameServerConfig {
+    let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
+    for connection in &mut connections {
+        connection.port = server.port();
+    }
+    NameServerConfig::new(server.ip(), true, connections)
 }
 
 pub(crate) fn explain(error: &NetError) -> String {

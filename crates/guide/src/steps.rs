@@ -80,6 +80,17 @@ pub(crate) fn firewall(facts: &Facts, protocol: Protocol, server: &str) -> Step 
     ))
 }
 
+/// The authorities of the system and the hub's own in one file, at `path`, for a server that takes one file.
+pub(crate) fn bundle(facts: &Facts, server: &str, path: &str) -> Option<Step> {
+    let file = facts.authority_file()?;
+    let text = format!(
+        "Put the system's authorities and `{file}` into one file, which {server} uses for other servers only. Do the same again \
+         when the system's authorities have been updated."
+    );
+    let content = format!("cat /etc/ssl/certs/ca-certificates.crt {} > {path}\n", shell(file.as_str()));
+    Some(Step::new("Make a bundle of authorities", text).snippet("a shell, where the file is", Language::Shell, content))
+}
+
 /// Where a member makes the request for a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Request {

@@ -4,12 +4,11 @@
 //! runs and serves its health, what the links say of themselves stands beside it.
 
 use std::fmt;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
-use interchange_model::{Address, Body, Domain, Envelope, Link, MemberId, MessageId, Refusal, Text};
+use interchange_model::{Address, Body, Domain, Envelope, Link, MessageId, Refusal, Text};
 use interchange_registry::Registry;
 use serde::Serialize;
 
@@ -74,7 +73,7 @@ pub fn explain(config: &Config, from: &str, to: &str, health: Option<&str>) -> a
     };
     let (from_side, to_side) = (side(sender.domain()), side(recipient.domain()));
     let decision = decide(config, &registry, &sender, &recipient);
-    let (because, then) = words(config, &sender, &recipient, decision);
+    let (because, then) = words(config, &registry, &sender, &recipient, decision);
     Ok(Explanation {
         from: sender.to_string(),
         to: recipient.to_string(),
@@ -95,13 +94,18 @@ pub fn health(address: SocketAddr) -> Option<String> {
 
 /// The body of an answer 200 to a GET, at most 16 MiB.
 pub(crate) fn get(address: SocketAddr, path: &str) -> Option<String> {
-    let mut socket = TcpStream::connect_timeout(&address, HEALTH_WITHIN).ok()?;
-    socket.set_read_timeout(Some(HEALTH_WITHIN)).ok()?;
-    socket.write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes()).ok()?;
-    let mut answer = String::new();
-    socket.take(16 << 20).read_to_string(&mut answer).ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    head.split(' ').nth(1).filter(|status| *status == "200").map(|_| body.to_owned())
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        // The hub is here: what is asked of it goes through no proxy of the environment.
+        .proxy(None)
+        .max_redirects(0)
+        .timeout_connect(Some(HEALTH_WITHIN))
+        .timeout_recv_response(Some(HEALTH_WITHIN))
+        .timeout_recv_body(Some(HEALTH_WITHIN))
+        .build()
+        .into();
+    let mut answer = agent.get(format!("http://{address}{path}")).call().ok()?;
+    let body = answer.body_mut().with_config().limit(16 << 20).read_to_string().ok()?;
+    (answer.status() == ureq::http::StatusCode::OK).then_some(body)
 }
 
 impl Explanation {
@@ -135,7 +139,13 @@ fn decide(config: &Config, registry: &Registry, sender: &Address, recipient: &Ad
 }
 
 /// The reason, and what would change it.
-fn words(config: &Config, sender: &Address, recipient: &Address, decision: Result<(), Refusal>) -> (String, String) {
+fn words(
+    config: &Config,
+    registry: &Registry,
+    sender: &Address,
+    recipient: &Address,
+    decision: Result<(), Refusal>,
+) -> (String, String) {
     let member = |address: &Address| link_of(config, address.domain()).map(|link| link.member.to_string()).unwrap_or_default();
     let (from, to) = (member(sender), member(recipient));
     let nothing = String::new();
@@ -155,7 +165,8 @@ fn words(config: &Config, sender: &Address, recipient: &Address, decision: Resul
         Err(Refusal::UnknownDomain) => {
             (format!("No link of this hub serves {}.", recipient.domain()), nearest(config, recipient.domain()))
         }
-        Err(Refusal::NotAllowed) if is_agreed(config, &from, &to) => (
+        // Their firms may exchange messages: it is these two who may not.
+        Err(Refusal::NotAllowed) if partners(registry, sender).contains(recipient.domain()) => (
             format!("An information barrier stands between them, though {from} and {to} may exchange messages."),
             "interchange barrier list shows whose it is, and why".to_owned(),
         ),
@@ -173,12 +184,9 @@ fn words(config: &Config, sender: &Address, recipient: &Address, decision: Resul
     }
 }
 
-/// Whether two members need nothing more to exchange messages.
-fn is_agreed(config: &Config, one: &str, other: &str) -> bool {
-    let pair = |(first, second): &(MemberId, MemberId)| {
-        (first.as_str() == one && second.as_str() == other) || (first.as_str() == other && second.as_str() == one)
-    };
-    one == other || config.community == Community::Open || config.partnerships.iter().any(pair)
+/// The domains that people of this person's link may write to.
+fn partners(registry: &Registry, person: &Address) -> Vec<Domain> {
+    registry.link_of(person.domain()).map(|link| registry.partner_domains(&link.id)).unwrap_or_default()
 }
 
 fn nearest(config: &Config, domain: &Domain) -> String {

@@ -2,11 +2,10 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
 
 use interchange_admin::{Asked, TraceRow};
 use interchange_broker::TraceEvent;
-use interchange_model::{Kind, Refusal};
+use interchange_model::{Kind, Refusal, to_millis};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -64,9 +63,8 @@ impl History {
 }
 
 fn row(event: &TraceEvent) -> TraceRow {
-    let millis = event.at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
     TraceRow {
-        at: u64::try_from(millis).unwrap_or(u64::MAX),
+        at: to_millis(event.at),
         id: event.id,
         of: event.of,
         stage: event.stage.label(),
@@ -84,7 +82,7 @@ fn row(event: &TraceEvent) -> TraceRow {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, SystemTime};
 
     use interchange_broker::Stage;
     use interchange_model::{Address, MessageId};

@@ -80,20 +80,14 @@ pub async fn restore(config: &Config, file: &Path) -> anyhow::Result<()> {
 
 /// Whether a platform understands a link.
 fn check_link(link: &Link) -> Result<(), SettingsError> {
-    match PLATFORMS
-        .iter()
-        .find(|platform| platform.name == link.platform.as_str() && platform.name != interchange_echo::PLATFORM.name)
-    {
-        Some(platform) => (platform.check_link)(&link.settings),
-        None => {
-            let known: Vec<_> =
-                PLATFORMS.iter().map(|platform| platform.name).filter(|name| *name != interchange_echo::PLATFORM.name).collect();
-            Err(SettingsError::new(
-                "",
-                format!("there is no platform `{}`: this hub has {}", link.platform.as_str().escape_debug(), known.join(", ")),
-            ))
-        }
-    }
+    // The Echo user's platform has no other link.
+    let linkable = || PLATFORMS.iter().filter(|platform| platform.name != interchange_echo::PLATFORM.name);
+    let Some(platform) = linkable().find(|platform| platform.name == link.platform.as_str()) else {
+        let known: Vec<_> = linkable().map(|platform| platform.name).collect();
+        let unknown = link.platform.as_str().escape_debug();
+        return Err(SettingsError::new("", format!("there is no platform `{unknown}`: this hub has {}", known.join(", "))));
+    };
+    (platform.check_link)(&link.settings)
 }
 
 /// What a guide says of the hub. Where the configuration names an authority of its own, members are taken to be given that one.

@@ -26,6 +26,7 @@ pub use domain::{Domain, DomainError};
 pub use envelope::{Envelope, Native};
 pub use id::{DeliveryId, LinkId, MemberId, MessageId, MessageIdError, PlatformName, Token};
 pub use link::{Health, Link, Pace, QueueId, Settings, SettingsError};
+pub use millis::to_millis;
 pub use presence::{DevicePresence, Presence, PresenceState, Watch};
 pub use refusal::{Detail, Refusal};
 pub use rich::{Block, BlockKind, Colour, Hyperlink, Rich, RichBuilder, RichError, Span, Style, Words};

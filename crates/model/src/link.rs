@@ -102,6 +102,15 @@ impl Health {
         }
     }
 
+    /// Why the link is down; `None` while it is not.
+    #[must_use]
+    pub fn why(&self) -> Option<&str> {
+        match self {
+            Health::Retrying { why } | Health::Broken { why } => Some(why),
+            Health::Connecting | Health::Up => None,
+        }
+    }
+
     /// Whether the link takes messages.
     #[must_use]
     pub const fn is_up(&self) -> bool {

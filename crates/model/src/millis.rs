@@ -12,7 +12,9 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     from_millis(u64::deserialize(deserializer)?).ok_or_else(|| serde::de::Error::custom("time out of range"))
 }
 
-pub(crate) fn to_millis(time: SystemTime) -> u64 {
+/// A time as whole milliseconds since 1970; 0 for one before that, the largest number for one too far away.
+#[must_use]
+pub fn to_millis(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 use interchange_guide::{Facts, Guide, MemberCertificate, Product, Trust};
 use interchange_model::{Address, Domain, Health, Link, LinkId};
-use interchange_registry::{Actor, AuditRow, INVITATION_LASTS, PartnershipState, Role};
+use interchange_registry::{Actor, AuditRow, INVITATION_LASTS, PartnershipState};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -55,7 +55,7 @@ struct LinkShown<'a> {
     settings: &'a interchange_model::Settings,
     declared: bool,
     state: &'static str,
-    why: Option<String>,
+    why: Option<&'a str>,
 }
 
 pub(super) async fn links<O: Observed>(State(api): State<Arc<Api<O>>>, Extension(actor): Extension<Actor>) -> Shown {
@@ -64,10 +64,6 @@ pub(super) async fn links<O: Observed>(State(api): State<Arc<Api<O>>>, Extension
     let declared = &api.members.declared().links;
     let show = |link: &Link| {
         let health = health.get(&link.id).unwrap_or(&Health::Connecting);
-        let why = match health {
-            Health::Retrying { why } | Health::Broken { why } => Some(why.clone()),
-            Health::Connecting | Health::Up => None,
-        };
         serde_json::to_value(LinkShown {
             link: link.id.as_str(),
             member: link.member.as_str(),
@@ -77,7 +73,7 @@ pub(super) async fn links<O: Observed>(State(api): State<Arc<Api<O>>>, Extension
             settings: &link.settings,
             declared: declared.iter().any(|known| known.id == link.id),
             state: health.label(),
-            why,
+            why: health.why(),
         })
         .unwrap_or_default()
     };
@@ -113,9 +109,9 @@ pub(super) async fn partnerships<O: Observed>(State(api): State<Arc<Api<O>>>, Ex
 
 pub(super) async fn barriers<O: Observed>(State(api): State<Arc<Api<O>>>, Extension(actor): Extension<Actor>) -> Shown {
     let (_, directory) = api.members.directory();
-    let of_the_hub = matches!(actor.role, Role::Operator | Role::Auditor);
     let seen = directory.barriers.iter();
-    let seen = seen.filter(|(_, barrier)| of_the_hub || barrier.member.as_ref().is_some_and(|member| actor.role.sees(member)));
+    let seen = seen
+        .filter(|(_, barrier)| actor.role.sees_all() || barrier.member.as_ref().is_some_and(|member| actor.role.sees(member)));
     let show = |(name, barrier): (&String, &interchange_registry::BarrierEntry)| json!({"barrier": name, "member": barrier.member, "between": barrier.between, "reason": barrier.reason});
     Ok(Json(seen.map(show).collect()))
 }
@@ -124,19 +120,17 @@ pub(super) async fn queues<O: Observed>(State(api): State<Arc<Api<O>>>, Extensio
     let queues = api.observed.queues().await.map_err(|why| Problem::new(StatusCode::SERVICE_UNAVAILABLE, why))?;
     let registry = api.members.watch().borrow().clone();
     // What waits for a link that is no more is the operator's to see.
-    let of_the_hub = matches!(actor.role, Role::Operator | Role::Auditor);
-    let sees = |queue: &&WaitingQueue| registry.link(&queue.link).map_or(of_the_hub, |link| actor.role.sees(&link.member));
+    let sees =
+        |queue: &&WaitingQueue| registry.link(&queue.link).map_or(actor.role.sees_all(), |link| actor.role.sees(&link.member));
     Ok(Json(queues.iter().filter(sees).map(|queue| json!(queue)).collect()))
 }
 
 /// What is the hub's own, and no member's.
 fn of_the_hub(actor: &Actor) -> Result<(), Problem> {
-    match &actor.role {
-        Role::Operator | Role::Auditor => Ok(()),
-        role => {
-            Err(Problem::new(StatusCode::FORBIDDEN, format!("only operators and auditors see this; {} is {role}", actor.name)))
-        }
+    if actor.role.sees_all() {
+        return Ok(());
     }
+    Err(Problem::new(StatusCode::FORBIDDEN, format!("only operators and auditors see this; {} is {}", actor.name, actor.role)))
 }
 
 pub(super) async fn users<O: Observed>(State(api): State<Arc<Api<O>>>, Extension(actor): Extension<Actor>) -> Shown {
@@ -240,8 +234,7 @@ pub(super) async fn trace<O: Observed>(
     };
     let registry = api.members.watch().borrow().clone();
     let sees = |link: &LinkId| registry.link(link).is_some_and(|link| actor.role.sees(&link.member));
-    let of_the_hub = matches!(actor.role, Role::Operator | Role::Auditor);
     let mut rows = api.observed.trace(&asked);
-    rows.retain(|row| of_the_hub || sees(&row.link_in) || row.link_out.as_ref().is_some_and(sees));
+    rows.retain(|row| actor.role.sees_all() || sees(&row.link_in) || row.link_out.as_ref().is_some_and(sees));
     Ok(Json(rows))
 }

@@ -15,7 +15,7 @@ pub(crate) fn guide(facts: &Facts) -> Guide {
     all.push(steps::private_resolver(facts));
     all.push(resolver(facts));
     all.extend(steps::fetch_authority(facts, Protocol::Xmpp));
-    all.extend(bundle(facts));
+    all.extend(steps::bundle(facts, "ejabberd", BUNDLE));
     all.push(steps::certificate(facts, Protocol::Xmpp, Request::Shell));
     all.push(install_certificate(facts));
     all.push(configuration(facts));
@@ -39,16 +39,6 @@ fn resolver(facts: &Facts) -> Step {
     Step::new("Tell ejabberd which name server to ask", text)
         .snippet("/etc/ejabberd/inetrc", Language::Erlang, content)
         .check(format!("`getent hosts {}` shows the hub's address.", facts.listeners.host))
-}
-
-fn bundle(facts: &Facts) -> Option<Step> {
-    let file = facts.authority_file()?;
-    let text = format!(
-        "Put the system's authorities and `{file}` into one file, which ejabberd uses for other servers only. Do the same again \
-         when the system's authorities have been updated."
-    );
-    let content = format!("cat /etc/ssl/certs/ca-certificates.crt {} > {BUNDLE}\n", shell(file.as_str()));
-    Some(Step::new("Make a bundle of authorities", text).snippet("a shell, where the file is", Language::Shell, content))
 }
 
 /// One PEM file with everything, as `certfiles` takes it.

@@ -16,7 +16,7 @@ pub(crate) fn guide(facts: &Facts) -> Guide {
     all.push(steps::firewall(facts, Protocol::Xmpp, "Prosody"));
     all.push(steps::private_resolver(facts));
     all.extend(steps::fetch_authority(facts, Protocol::Xmpp));
-    all.extend(bundle(facts));
+    all.extend(steps::bundle(facts, "Prosody", BUNDLE));
     all.push(steps::certificate(facts, Protocol::Xmpp, Request::Shell));
     all.push(install_certificate(facts));
     all.push(configuration(facts));
@@ -26,17 +26,6 @@ pub(crate) fn guide(facts: &Facts) -> Guide {
     let note = "Debian's Prosody 0.12.3 with lua-unbound and dnsmasq runs with settings of this kind against a hub in the tests, \
                 by certificates and by dialback. The alternative route for 0.12.4 and later was not tried.";
     steps::guide(Product::Prosody, facts, true, note, all)
-}
-
-/// The authorities of the system and the hub's in one file.
-fn bundle(facts: &Facts) -> Option<Step> {
-    let file = facts.authority_file()?;
-    let text = format!(
-        "Put the system's authorities and `{file}` into one file, which Prosody uses for other servers only. Do the same again \
-         when the system's authorities have been updated."
-    );
-    let content = format!("cat /etc/ssl/certs/ca-certificates.crt {} > {BUNDLE}\n", shell(file.as_str()));
-    Some(Step::new("Make a bundle of authorities", text).snippet("a shell, where the file is", Language::Shell, content))
 }
 
 fn install_certificate(facts: &Facts) -> Step {

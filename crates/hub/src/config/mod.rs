@@ -19,7 +19,7 @@ use interchange_adapter::{Platform, Transport};
 use interchange_broker::Limits;
 use interchange_driver::Network;
 use interchange_model::{Domain, Link, LinkId, MemberId, Pace, Settings};
-use interchange_registry::Sides;
+use interchange_registry::{Sides, is_name};
 use toml::Spanned;
 
 pub use report::{Fault, Faults};
@@ -502,12 +502,8 @@ impl Check<'_> {
 
 const NAME_HELP: &str = "use 1 to 64 lower-case letters, digits, `-` and `.`: the name appears in metrics, logs and queue names";
 
-fn is_name(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.')
-}
-
 /// Settings as the model has them.
-fn json_settings(table: &toml::Table) -> Settings {
+pub(crate) fn json_settings(table: &toml::Table) -> Settings {
     fn json(value: &toml::Value) -> serde_json::Value {
         match value {
             toml::Value::String(text) => text.clone().into(),

@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 
 pub use client::Client;
 
+use crate::config::json_settings;
+
 /// Where the hub is, and how one is known there.
 #[derive(Debug, Args)]
 pub struct Reach {
@@ -425,7 +427,7 @@ fn read_settings(settings: &[String]) -> anyhow::Result<Value> {
         let parsed = parsed.filter(|table| table.len() == 1).and_then(|mut table| table.remove("value"));
         all.insert(key.to_owned(), parsed.unwrap_or_else(|| toml::Value::String(value.trim().to_owned())));
     }
-    Ok(serde_json::to_value(all)?)
+    Ok(Value::Object(json_settings(&all).0))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use interchange_guide::Guide;
 use serde::Deserialize;
 use serde_json::Value;
 use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
 /// How the answer to this path is shown.
@@ -164,18 +165,19 @@ fn text(value: &Value) -> String {
     text.chars().map(|c| if c.is_control() { '\u{FFFD}' } else { c }).collect()
 }
 
-/// A time in UTC, to the second.
+/// A time of day in UTC.
 fn moment(seconds: Option<u64>) -> String {
-    let at = seconds.and_then(|seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
-    let format = format_description!("[hour]:[minute]:[second]");
-    at.and_then(|at| OffsetDateTime::from(at).format(format).ok()).unwrap_or_default()
+    written(seconds, format_description!("[hour]:[minute]:[second]"))
 }
 
-/// A time in UTC.
+/// A time in UTC, to the minute.
 fn when(seconds: Option<u64>) -> String {
-    let Some(seconds) = seconds else { return String::new() };
-    let Some(at) = UNIX_EPOCH.checked_add(Duration::from_secs(seconds)) else { return String::new() };
-    OffsetDateTime::from(at).format(format_description!("[year]-[month]-[day] [hour]:[minute]")).unwrap_or_default()
+    written(seconds, format_description!("[year]-[month]-[day] [hour]:[minute]"))
+}
+
+fn written(seconds: Option<u64>, format: &[BorrowedFormatItem<'_>]) -> String {
+    let at = seconds.and_then(|seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
+    at.and_then(|at| OffsetDateTime::from(at).format(format).ok()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -346,7 +346,7 @@ impl Directory {
                     return not_found(format!("there is no member `{to}`"));
                 }
                 let pair = Pair::new(from.clone(), to.clone());
-                if declared.partnerships.iter().any(|(one, other)| Pair::new(one.clone(), other.clone()) == pair) {
+                if are_declared(&pair, declared) {
                     return conflict(format!("`{from}` and `{to}` are partners already, by hub.toml"));
                 }
                 match self.partnerships.get(&pair) {
@@ -386,8 +386,7 @@ impl Directory {
                 acts_for(member)?;
                 let pair = Pair::new(member.clone(), partner.clone());
                 if next.partnerships.remove(&pair).is_none() {
-                    let declared = declared.partnerships.iter().any(|(one, other)| Pair::new(one.clone(), other.clone()) == pair);
-                    return self.absent("partnership", &pair.id(), declared);
+                    return self.absent("partnership", &pair.id(), are_declared(&pair, declared));
                 }
             }
             Change::SetBarrier { barrier, member, between, reason } => {
@@ -524,6 +523,11 @@ impl Directory {
         entry.proof = Some(Proof { kind, at: moment.now, by: by.name.clone() });
         Ok(())
     }
+}
+
+/// Whether the configuration makes two members partners.
+fn are_declared(pair: &Pair, declared: &Parts) -> bool {
+    declared.partnerships.iter().any(|(one, other)| Pair::new(one.clone(), other.clone()) == *pair)
 }
 
 impl Partnership {

@@ -144,8 +144,6 @@ pub struct Directory {
     pub users: BTreeMap<String, User>,
 }
 
-const KINDS: [&str; 6] = ["member", "domain", "link", "partnership", "user", "barrier"];
-
 impl Directory {
     /// Everything, as rows.
     pub(crate) fn rows(&self) -> BTreeMap<(&'static str, String), String> {
@@ -153,12 +151,12 @@ impl Directory {
             serde_json::to_string(value).expect("these types have no maps with keys that are not text")
         }
         let mut rows: BTreeMap<(&'static str, String), String> = BTreeMap::new();
-        rows.extend(self.members.iter().map(|(id, entry)| ((KINDS[0], id.to_string()), json(entry))));
-        rows.extend(self.domains.iter().map(|(id, entry)| ((KINDS[1], id.to_string()), json(entry))));
-        rows.extend(self.links.iter().map(|(id, entry)| ((KINDS[2], id.to_string()), json(entry))));
-        rows.extend(self.partnerships.iter().map(|(pair, entry)| ((KINDS[3], pair.id()), json(entry))));
-        rows.extend(self.users.iter().map(|(id, entry)| ((KINDS[4], id.clone()), json(entry))));
-        rows.extend(self.barriers.iter().map(|(id, entry)| ((KINDS[5], id.clone()), json(entry))));
+        rows.extend(self.members.iter().map(|(id, entry)| (("member", id.to_string()), json(entry))));
+        rows.extend(self.domains.iter().map(|(id, entry)| (("domain", id.to_string()), json(entry))));
+        rows.extend(self.links.iter().map(|(id, entry)| (("link", id.to_string()), json(entry))));
+        rows.extend(self.partnerships.iter().map(|(pair, entry)| (("partnership", pair.id()), json(entry))));
+        rows.extend(self.users.iter().map(|(id, entry)| (("user", id.clone()), json(entry))));
+        rows.extend(self.barriers.iter().map(|(id, entry)| (("barrier", id.clone()), json(entry))));
         rows
     }
 

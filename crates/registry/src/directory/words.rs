@@ -40,10 +40,16 @@ impl Role {
         }
     }
 
+    /// Whether this role may see everything: what is the hub's own, and what is of any member.
+    #[must_use]
+    pub const fn sees_all(&self) -> bool {
+        matches!(self, Role::Operator | Role::Auditor)
+    }
+
     /// Whether this role may see what is of a member.
     #[must_use]
     pub fn sees(&self, wanted: &MemberId) -> bool {
-        *self == Role::Auditor || self.acts_for(wanted)
+        self.sees_all() || self.acts_for(wanted)
     }
 }
 

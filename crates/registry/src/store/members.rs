@@ -123,13 +123,11 @@ impl Members {
         // Immediate: what is read here is what is changed, whatever other nodes do.
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(|error| unavailable(&error))?;
         let version = version(&mut transaction).await.map_err(|error| unavailable(&error))?;
-        let before = match self.known.borrow().clone() {
-            known if known.version == version => Some(known.directory),
-            _ => None,
-        };
-        let before = match before {
-            Some(directory) => directory,
-            None => Arc::new(read(&mut transaction).await.map_err(|error| unavailable(&error))?),
+        let known = self.known.borrow().clone();
+        let before = if known.version == version {
+            known.directory
+        } else {
+            Arc::new(read(&mut transaction).await.map_err(|error| unavailable(&error))?)
         };
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let after = before.with(by, change, &self.declared, Moment { now: wall.as_secs(), random })?;

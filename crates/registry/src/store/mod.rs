@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use interchange_model::{Address, LinkId};
+use interchange_model::{Address, LinkId, to_millis};
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Row, SqlitePool};
@@ -319,12 +319,11 @@ impl Store {
 fn row(note: Note) -> Option<(Key, Option<Cells>)> {
     match note {
         Note::Watch(WatchRow { watcher, presentity, state, since }) => {
-            let since = since.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
             let cells = Cells::Watch {
                 watcher: watcher.to_string(),
                 presentity: presentity.to_string(),
                 state: state.label(),
-                since: i64::try_from(since).unwrap_or(i64::MAX),
+                since: i64::try_from(to_millis(since)).unwrap_or(i64::MAX),
             };
             Some((watch_key(&watcher, &presentity), Some(cells)))
         }
