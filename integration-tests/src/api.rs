@@ -17,7 +17,7 @@ pub struct Api {
 impl Api {
     /// Of the hub at a port of 127.0.0.1.
     pub fn new(port: u16, token: &str) -> Self {
-        let agent = Agent::config_builder().http_status_as_error(false).build().into();
+        let agent = Agent::config_builder().proxy(None).http_status_as_error(false).build().into();
         Self { agent, url: format!("http://127.0.0.1:{port}/api/v1/"), token: format!("Bearer {token}") }
     }
 

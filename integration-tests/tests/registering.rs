@@ -237,6 +237,9 @@ fn by_the_command_line_as_the_page_has_it() {
     assert!(shell(&firms, "interchange queue").expect("it is shown").contains("globex"));
     shell(&firms, "interchange link set globex --member globex --platform sip --domain globex.example").expect("it is back");
     shell(&firms, "interchange partner revoke acme globex").expect("they part");
+    // The token goes to the hub, not to a proxy that the environment names.
+    let proxied = "HTTP_PROXY=http://127.0.0.1:1 ALL_PROXY=http://127.0.0.1:1 interchange member list";
+    assert!(shell(&firms, proxied).expect(proxied).contains("globex"));
     // Errors say what to do.
     for (command, says) in [
         ("interchange member add Acme X", "use 1 to 64 lower-case letters"),

@@ -52,8 +52,13 @@ impl Client {
                 file.display()
             )
         })?;
-        let agent =
-            Agent::config_builder().http_status_as_error(false).max_redirects(0).timeout_global(Some(ANSWERS_WITHIN)).build();
+        // A token is for the hub alone: no proxy of the environment has it.
+        let agent = Agent::config_builder()
+            .proxy(None)
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .timeout_global(Some(ANSWERS_WITHIN))
+            .build();
         Ok(Self { agent: agent.into(), url, token })
     }
 
