@@ -182,6 +182,17 @@ pub struct IdentityFiles {
 }
 
 impl Identity {
+    /// Signed by nobody but itself, for a domain.
+    pub fn self_signed(domain: &str) -> Self {
+        let mut parameters = CertificateParams::default();
+        parameters.distinguished_name.push(DnType::CommonName, domain);
+        parameters.subject_alt_names = vec![dns_name(domain)];
+        set_validity(&mut parameters, Duration::DAY);
+        let key = KeyPair::generate().expect("a key can be made");
+        let certificate = parameters.self_signed(&key).expect("it can sign itself");
+        Self { certificate: certificate.pem(), private_key: key.serialize_pem() }
+    }
+
     /// Writes `NAME.pem` and `NAME.key`.
     pub fn write(&self, directory: &Directory, name: &str) -> IdentityFiles {
         IdentityFiles {

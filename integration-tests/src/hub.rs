@@ -170,6 +170,21 @@ impl HubFiles {
         self.identities.extend(domains.iter().map(|domain| authority.issue(&Leaf::xmpp(domain))));
     }
 
+    /// Peers must answer XMPP within so many seconds. To be called before it is configured.
+    pub fn answer_within(&mut self, seconds: u64) {
+        let _ = write!(self.settings, "\n[platform.xmpp]\nanswer_seconds = {seconds}\n");
+    }
+
+    /// Its links are probed so often; otherwise as often as usual. To be called before it is configured.
+    pub fn probe_every(&mut self, seconds: u64) {
+        let _ = write!(self.settings, "\n[canary]\nseconds = {seconds}\n");
+    }
+
+    /// Shows another certificate in the place of one, from the next start on. To be called after it was configured.
+    pub fn replace_identity(&self, number: usize, identity: &Identity) {
+        identity.write(&self.directory, &format!("identity{number}"));
+    }
+
     /// The token that the first start has made.
     #[track_caller]
     pub fn operator_token(&self) -> String {

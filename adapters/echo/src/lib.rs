@@ -16,7 +16,7 @@ use interchange_model::{
 use serde::Deserialize;
 
 /// The platform `echo`.
-pub const PLATFORM: Platform = Platform { name: "echo", build, check_link };
+pub const PLATFORM: Platform = Platform { name: "echo", build, check_link, target: |_, _| None };
 
 /// The user that answers.
 pub const USER: &str = "echo";
@@ -70,6 +70,7 @@ impl Adapter for Echo {
                 let envelope = self.turned_round(now, &link, &envelope, Body::Presence(here));
                 out.push(Output::Broker(Up::Tell { link, envelope: Arc::new(envelope) }));
             }
+            Input::Broker(Down::Check { link, from, to }) => out.push(Output::Checked { link, from, to, result: Ok(()) }),
             _ => {}
         }
     }

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use interchange_adapter::{CloseReason, ConnId, Identity, Now, Output, TlsPeer, TlsRole, Transport, Via};
+use interchange_adapter::{About, CloseReason, ConnId, Identity, Now, Output, TlsPeer, TlsRole, Transport, Via};
+use interchange_model::{Fault, Trouble};
 use sip_codec::{
     Limits, Message, Method, Rejected, Request, Response, StreamDecoder, StreamEvent, decode_datagram, is_keep_alive,
 };
@@ -177,6 +178,7 @@ impl Sip {
             None if self.is_media_listener(conn) => {}
             None => {
                 for number in links {
+                    self.note_proved(conn, number);
                     self.consider(now, number, conn);
                 }
             }
@@ -196,14 +198,17 @@ impl Sip {
     }
 
     /// Why a connection does not prove that it is a link's peer.
-    pub(crate) fn why_not(&self, number: u64, conn: ConnId) -> Option<String> {
+    pub(crate) fn why_not(&self, number: u64, conn: ConnId) -> Option<Trouble> {
         let (link, known) = (self.links.get(&number)?, self.conns.get(&conn)?);
         if known.links.contains(&number) {
             return None;
         }
         match &known.tls {
             Some(peer) => identity::proves(peer, &link.domains, &link.settings).err(),
-            None => Some(format!("{} is none of the link's `addresses`", known.via.peer().ip())),
+            None => {
+                let why = format!("{} is none of the link's `addresses`", known.via.peer().ip());
+                Some(Trouble::new(Fault::AddressNotAllowed, why))
+            }
         }
     }
 
@@ -316,11 +321,12 @@ impl Sip {
             return;
         }
         let tag = self.layer.new_tag();
+        let about = self.claimed_link(conn, request);
         let Some(known) = self.conns.get_mut(&conn) else { return };
         known.strikes += 1;
         if known.strikes == 1 {
             let text = format!("a SIP request is refused: {} belongs to no link, {}", known.via.peer(), known.shown());
-            self.out.push(Output::Note { conn, text });
+            self.out.push(Output::Note { conn, about, text });
         }
         if let Ok(response) = Response::to_request(request, 403, Some(&tag), Some(known.via.peer())) {
             self.out.push(Output::Send { conn, bytes: response.encode() });
@@ -328,6 +334,20 @@ impl Sip {
         if known.strikes >= STRANGER_REQUESTS {
             self.close(now, conn, CloseReason::Refused, "the peer belongs to no link");
         }
+    }
+
+    /// The link whose peer a stranger says that it is, and why it is not.
+    fn claimed_link(&self, conn: ConnId, request: &Request) -> Option<About> {
+        let party = crate::address::from_uri(request.from().uri()).ok()?;
+        let domain = party.address.domain();
+        let (number, link) = self.links.iter().find(|(_, link)| link.domains.contains(domain))?;
+        Some(About { link: link.id.clone(), sign: Err(self.why_not(*number, conn)?.fault) })
+    }
+
+    fn note_proved(&mut self, conn: ConnId, number: u64) {
+        let (Some(link), Some(known)) = (self.links.get(&number), self.conns.get(&conn)) else { return };
+        let text = format!("{} has proved to be the server of link {}", known.via.peer(), link.id);
+        self.out.push(Output::Note { conn, about: Some(About { link: link.id.clone(), sign: Ok(()) }), text });
     }
 
     /// A message that cannot be acted upon; answered where that makes sense.
@@ -343,12 +363,12 @@ impl Sip {
     pub(crate) fn close(&mut self, now: Now, conn: ConnId, why: CloseReason, detail: &str) {
         if self.conns.contains_key(&conn) || self.dials.contains_key(&conn) {
             self.closing.push((conn, why));
-            self.gone(now, conn, detail);
+            self.gone(now, conn, why, detail);
         }
     }
 
     /// A connection is no more: whoever used it learns of it.
-    pub(crate) fn gone(&mut self, now: Now, conn: ConnId, detail: &str) {
+    pub(crate) fn gone(&mut self, now: Now, conn: ConnId, why: CloseReason, detail: &str) {
         let known = self.conns.remove(&conn).map(|mut known| {
             self.timers.set(&mut known.alarm, Sleeper::Conn(conn), None);
             known
@@ -358,7 +378,7 @@ impl Sip {
         self.dials.remove(&conn);
         let numbers: Vec<u64> = self.links.iter().filter(|(_, link)| link.uses(conn)).map(|(number, _)| *number).collect();
         for number in numbers {
-            self.lost(now, number, conn, detail);
+            self.lost(now, number, conn, why, detail);
         }
     }
 

@@ -1,7 +1,7 @@
 //! What counts as proof that a peer speaks for a link (RFC 5922 §7).
 
 use interchange_adapter::{PeerCertificate, PeerName, TlsPeer, dns_name_matches};
-use interchange_model::Domain;
+use interchange_model::{Domain, Fault, Trouble};
 
 use crate::settings::{IdentityRule, LinkSettings};
 
@@ -11,20 +11,23 @@ use crate::settings::{IdentityRule, LinkSettings};
 /// A link that pins keys trusts exactly those, whatever their certificate says. Otherwise the chain must be sound, and
 /// one of the certificate's SIP identities must be one of the link's domains, or `host` where the link says so. That one
 /// name suffices for all of a link's domains: which domains the member has is the registry's word, not the certificate's.
-pub(crate) fn proves(peer: &TlsPeer, domains: &[Domain], settings: &LinkSettings) -> Result<(), String> {
+pub(crate) fn proves(peer: &TlsPeer, domains: &[Domain], settings: &LinkSettings) -> Result<(), Trouble> {
     let wanted = wanted(domains, settings);
     let Some(certificate) = &peer.certificate else {
-        return Err(format!("the peer shows no certificate, and one for {} is needed", listed(&wanted)));
+        let why = format!("the peer shows no certificate, and one for {} is needed", listed(&wanted));
+        return Err(Trouble::new(Fault::NoCertificate, why));
     };
     if !settings.pin.is_empty() {
         return if settings.pin.iter().any(|pin| pin.0 == certificate.key_sha256) {
             Ok(())
         } else {
-            Err(format!("the key of the peer's certificate ({}) is none of those pinned", certificate.subject))
+            let why = format!("the key of the peer's certificate ({}) is none of those pinned", certificate.subject);
+            Err(Trouble::new(Fault::KeyNotPinned, why))
         };
     }
     if let Err(fault) = &certificate.chain {
-        return Err(format!("the peer's certificate ({}) does not prove {}: {fault}", certificate.subject, listed(&wanted)));
+        let why = format!("the peer's certificate ({}) does not prove {}: {fault}", certificate.subject, listed(&wanted));
+        return Err(Trouble::new(fault.into(), why));
     }
     let names = identities(certificate);
     let is_named = |wanted: &Domain| names.iter().any(|name| dns_name_matches(name, wanted, settings.wildcard));
@@ -32,7 +35,8 @@ pub(crate) fn proves(peer: &TlsPeer, domains: &[Domain], settings: &LinkSettings
         return Ok(());
     }
     let names = named(certificate);
-    Err(format!("the peer's certificate names {names} and must name {} (RFC 5922 §7.1)", listed(&wanted)))
+    let why = format!("the peer's certificate names {names} and must name {} (RFC 5922 §7.1)", listed(&wanted));
+    Err(Trouble::new(Fault::CertificateName, why))
 }
 
 /// What a certificate names, for a sentence.
@@ -161,12 +165,12 @@ mod tests {
         let domains = [Domain::parse("b.example").unwrap()];
         for fault in [ChainFault::Expired, ChainFault::NotYetValid, ChainFault::UnknownAuthority, ChainFault::WrongUse] {
             let peer = peer(&[dns("b.example")], Err(fault.clone()));
-            let why = proves(&peer, &domains, &LinkSettings::default()).unwrap_err();
+            let why = proves(&peer, &domains, &LinkSettings::default()).unwrap_err().text;
             assert!(why.contains("b.example") && why.contains(&fault.to_string()), "{why}");
         }
-        let none = proves(&TlsPeer::default(), &domains, &LinkSettings::default()).unwrap_err();
+        let none = proves(&TlsPeer::default(), &domains, &LinkSettings::default()).unwrap_err().text;
         assert!(none.contains("no certificate"), "{none}");
-        let other = proves(&peer(&[dns("x.example")], Ok(())), &domains, &LinkSettings::default()).unwrap_err();
+        let other = proves(&peer(&[dns("x.example")], Ok(())), &domains, &LinkSettings::default()).unwrap_err().text;
         assert!(other.contains("x.example") && other.contains("b.example") && other.contains("RFC 5922"), "{other}");
     }
 

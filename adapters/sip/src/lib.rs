@@ -12,6 +12,7 @@
 mod address;
 mod attempts;
 mod body;
+mod checks;
 mod conn;
 mod identity;
 mod inbound;
@@ -33,7 +34,7 @@ mod typing;
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-use interchange_adapter::{Adapter, Build, CloseReason, ConnId, Input, Now, Output, Platform, References};
+use interchange_adapter::{Adapter, Build, CloseReason, ConnId, Input, Now, Output, Platform, References, Target};
 use interchange_model::{Domain, Down, LinkId, Settings, SettingsError};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -52,10 +53,15 @@ use crate::translate::Hub;
 use crate::typing::TypingStates;
 
 /// The platform `sip`.
-pub const PLATFORM: Platform = Platform { name: "sip", build, check_link };
+pub const PLATFORM: Platform = Platform { name: "sip", build, check_link, target };
 
 fn check_link(settings: &Settings) -> Result<(), SettingsError> {
     LinkSettings::read(settings).map(|_| ())
+}
+
+fn target(settings: &Settings, domain: &Domain) -> Option<Target> {
+    let settings = LinkSettings::read(settings).ok()?;
+    (settings.dial == Dial::Always).then(|| settings.target(domain))
 }
 
 fn build(build: Build<'_>) -> Result<Box<dyn Adapter>, SettingsError> {
@@ -163,7 +169,7 @@ impl Adapter for Sip {
             Input::Opened { conn, via } => self.opened(now, conn, via),
             Input::Received { conn, bytes } => self.received(now, conn, bytes),
             Input::Secured { conn, peer } => self.secured(now, conn, peer),
-            Input::Closed { conn, detail, .. } => self.gone(now, conn, &detail),
+            Input::Closed { conn, why, detail } => self.gone(now, conn, why, &detail),
             Input::Tick => self.tick(now),
             Input::Broker(down) => self.broker(now, down),
             Input::Stop => {
@@ -201,6 +207,7 @@ impl Sip {
             Down::Delivered { link, id } => self.delivered(now, &link, id),
             // SIP answers come back on the connection, or to the port, that the request went out on: to the hub that sent it.
             Down::Relayed { .. } => {}
+            Down::Check { link, from, to } => self.check_link(now, link, from, to),
             Down::Told { link, envelope } => self.told(now, &link, &envelope),
             Down::Remembered { link, entries } => {
                 let entries = self.remembered_parts(now, &link, entries);

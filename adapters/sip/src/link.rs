@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use interchange_adapter::{CloseReason, ConnId, Now, Outage, Output};
 use interchange_model::{
-    DeliveryId, Domain, Envelope, Health, Link as Provisioned, LinkId, MessageId, Outcome, SettingsError, Up,
+    DeliveryId, Domain, Envelope, Fault, Health, Link as Provisioned, LinkId, MessageId, Outcome, SettingsError, Trouble, Up,
 };
 use rand::RngExt;
-use sip_codec::RequestBuilder;
+use sip_codec::{RequestBuilder, Response};
 use sip_stack::{ClientId, Flow, FlowId};
 
 use crate::attempts::Attempts;
+use crate::checks::welcome;
 use crate::notices::Notices;
 use crate::outbox::Outbox;
 use crate::settings::{Dial, IdentityRule, LinkSettings};
@@ -54,6 +55,8 @@ pub(crate) struct Link {
     pub(crate) attempts: Attempts,
     /// Submissions that the broker has not answered.
     pub(crate) unanswered: usize,
+    /// For which domains of the hub and of the link somebody asks whether it works.
+    pub(crate) checks: Vec<(Domain, Domain)>,
 }
 
 /// What a link is doing. A line each, as one would draw it.
@@ -97,7 +100,7 @@ pub(crate) struct Probe {
 pub(crate) struct Active {
     pub(crate) session: Session,
     probe: Option<Probe>,
-    next_options: Instant,
+    pub(crate) next_options: Instant,
     /// When to send CR LF CR LF; never on UDP.
     next_ping: Option<Instant>,
     /// When the answer to it is overdue.
@@ -141,6 +144,7 @@ impl Link {
             notices: Notices::default(),
             attempts: Attempts::default(),
             unanswered: 0,
+            checks: Vec::new(),
         }
     }
 
@@ -308,7 +312,7 @@ impl Sip {
             },
             Some(why) => {
                 self.avoid(number, conn, now.instant + AVOIDED, false);
-                self.down(now, number, Health::Broken { why });
+                self.down(now, number, why, true);
                 self.close(now, conn, CloseReason::Refused, "the peer did not prove who it is");
             }
         }
@@ -372,7 +376,7 @@ impl Sip {
                 self.arm_link(number);
             }
             None => {
-                self.down(now, number, Health::Retrying { why: "no request can be sent now".to_owned() });
+                self.down(now, number, Trouble::new(Fault::Disconnected, "no request can be sent now"), false);
                 self.close(now, conn, CloseReason::Limit, "no request can be sent now");
             }
         }
@@ -391,7 +395,7 @@ impl Sip {
     }
 
     /// An OPTIONS was answered: whatever the answer, the peer lives.
-    pub(crate) fn probed(&mut self, now: Now, number: u64, client: ClientId) {
+    pub(crate) fn probed(&mut self, now: Now, number: u64, client: ClientId, response: &Response) {
         let ping = self.next_ping(now);
         let Some(link) = self.links.get_mut(&number) else { return };
         let next_options = now.instant + self.presence.options_interval(link);
@@ -410,6 +414,7 @@ impl Sip {
             _ => return,
         }
         self.arm_link(number);
+        self.checked(number, welcome(response));
     }
 
     /// People of a link are watched: it is asked in time whether it lives.
@@ -441,7 +446,7 @@ impl Sip {
     }
 
     /// A connection that the link uses, or might, is gone.
-    pub(crate) fn lost(&mut self, now: Now, number: u64, conn: ConnId, detail: &str) {
+    pub(crate) fn lost(&mut self, now: Now, number: u64, conn: ConnId, reason: CloseReason, detail: &str) {
         let Some(link) = self.links.get_mut(&number) else { return };
         link.candidates.retain(|candidate| *candidate != conn);
         if link.current() != Some(conn) {
@@ -456,11 +461,14 @@ impl Sip {
         let server = link.settings.host.clone().unwrap_or_else(|| link.server_name());
         let why =
             if opening { format!("{server} cannot be reached: {detail}") } else { format!("the connection was lost: {detail}") };
-        self.down(now, number, Health::Retrying { why });
+        self.down(now, number, Trouble::new(reason.into(), why), false);
     }
 
     /// The link takes nothing any more: all that was handed to it goes back, in order, and it is tried again later.
-    pub(crate) fn down(&mut self, now: Now, number: u64, health: Health) {
+    /// `broken`: a person must act.
+    pub(crate) fn down(&mut self, now: Now, number: u64, trouble: Trouble, broken: bool) {
+        let why = trouble.text.clone();
+        let health = if broken { Health::Broken { why } } else { Health::Retrying { why } };
         let spread = self.random.random_range(0.0..=1.0);
         self.settle_all(number);
         let Some(link) = self.links.get_mut(&number) else { return };
@@ -478,6 +486,7 @@ impl Sip {
             self.end_flow(now, flow);
         }
         self.tell(number, health);
+        self.checked(number, Err(trouble));
     }
 
     /// The peer wants no more requests for so many seconds (RFC 3261 §21.5.4), and has said so about `message`.
@@ -497,6 +506,7 @@ impl Sip {
             self.end_flow(now, flow);
         }
         let why = format!("the server asked for a pause of {} s (503 with Retry-After)", pause.as_secs());
+        self.checked(number, Err(Trouble::new(Fault::Throttled, why.clone())));
         self.tell(number, Health::Retrying { why });
         // Case 44: the next of the SRV records meanwhile.
         if let Some(conn) = current.filter(|_| others) {
@@ -555,7 +565,7 @@ impl Sip {
     pub(crate) fn silent(&mut self, now: Now, number: u64, why: &str) {
         let Some(conn) = self.links.get(&number).and_then(Link::current) else { return };
         self.avoid(number, conn, now.instant + AVOIDED, false);
-        self.down(now, number, Health::Retrying { why: why.to_owned() });
+        self.down(now, number, Trouble::new(Fault::Silent, why), false);
         self.close(now, conn, CloseReason::TimedOut, why);
     }
 
@@ -577,7 +587,7 @@ impl Sip {
     }
 
     /// After a pause: over what the peer has opened since, else by a dial.
-    fn try_again(&mut self, now: Now, number: u64) {
+    pub(crate) fn try_again(&mut self, now: Now, number: u64) {
         let Some(link) = self.links.get_mut(&number) else { return };
         let newest = link.candidates.last().copied().filter(|conn| self.conns.contains_key(conn));
         let dials = link.settings.dial == Dial::Always && !self.stopped;
@@ -591,7 +601,7 @@ impl Sip {
         }
     }
 
-    fn keep_alive(&mut self, now: Now, number: u64) {
+    pub(crate) fn keep_alive(&mut self, now: Now, number: u64) {
         let ping = self.next_ping(now);
         let Some(Link { state: State::Up(active), .. }) = self.links.get_mut(&number) else { return };
         let session = active.session;

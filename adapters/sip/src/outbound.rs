@@ -4,10 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use interchange_adapter::Now;
-use interchange_adapter::Output;
+use interchange_adapter::{About, Now, Output};
 use interchange_model::{
-    Body, DeliveryId, Envelope, Failure, LinkId, MessageId, Outcome, Receipt, ReceiptKind, Refusal, Text, Token, Up,
+    Body, DeliveryId, Envelope, Failure, Fault, LinkId, MessageId, Outcome, Receipt, ReceiptKind, Refusal, Text, Token, Up,
 };
 use rand::RngExt;
 use sip_codec::{RequestBuilder, Response};
@@ -256,7 +255,7 @@ impl Sip {
             return;
         }
         match asked {
-            Asked::Options { link } => self.probed(now, link, client),
+            Asked::Options { link } => self.probed(now, link, client, response),
             Asked::Message { link, place, .. } => self.answered(now, link, place, response),
             Asked::Subscribe { .. } | Asked::Notify { .. } => self.presence_answered(now, asked, response),
             Asked::Typing => self.typing_answered(now, client, Some(response.status())),
@@ -314,7 +313,8 @@ impl Sip {
                 "link {}: the server asks for a password ({code}), so it does not know the hub as a trusted peer",
                 link.id
             );
-            self.out.push(Output::Note { conn: session.conn, text });
+            let about = Some(About { link: link.id.clone(), sign: Err(Fault::AuthenticationRefused) });
+            self.out.push(Output::Note { conn: session.conn, about, text });
         }
         self.finish(number, place, outcome);
         if let (Some(receipt), Some(name)) = (receipt, self.links.get(&number).map(|link| link.id.clone())) {
@@ -398,7 +398,7 @@ fn is_too_large(outcome: Outcome) -> bool {
 const LONG_BRANCH: &str = "z9hG4bK-hub-ffffffffffffffff-ffffffffffffffff";
 
 /// A Retry-After that asks for time. Zero asks for none, and one that cannot be read for nothing.
-fn retry_after(response: &Response) -> Option<u32> {
+pub(crate) fn retry_after(response: &Response) -> Option<u32> {
     let retry = response.headers().retry_after().ok()??;
     (retry.seconds > 0).then_some(retry.seconds)
 }

@@ -1,7 +1,7 @@
 //! What counts as proof that a peer speaks for a domain.
 
 use interchange_adapter::{PeerCertificate, PeerName, TlsPeer, dns_name_matches};
-use interchange_model::Domain;
+use interchange_model::{Domain, Fault, Trouble};
 
 use crate::settings::LinkSettings;
 
@@ -11,24 +11,29 @@ use crate::settings::LinkSettings;
 /// A link that pins keys trusts exactly those, whatever their certificate says. Otherwise the chain must be sound, and
 /// one of the names must be the domain's: SRV-ID, XmppAddr or DNS-ID (RFC 6120 §13.7.1.2), a wildcard standing for one
 /// whole left-most label of a DNS-ID only. A common name never counts.
-pub(crate) fn proves(peer: &TlsPeer, domain: &Domain, settings: &LinkSettings) -> Result<(), String> {
+pub(crate) fn proves(peer: &TlsPeer, domain: &Domain, settings: &LinkSettings) -> Result<(), Trouble> {
     let Some(certificate) = &peer.certificate else {
-        return Err(format!("the server shows no certificate, and one for {domain} is needed"));
+        let why = format!("the server shows no certificate, and one for {domain} is needed");
+        return Err(Trouble::new(Fault::NoCertificate, why));
     };
     if !settings.pin.is_empty() {
         return if settings.pin.iter().any(|pin| pin.0 == certificate.key_sha256) {
             Ok(())
         } else {
-            Err(format!("the key of the server's certificate ({}) is none of those pinned for {domain}", certificate.subject))
+            let why =
+                format!("the key of the server's certificate ({}) is none of those pinned for {domain}", certificate.subject);
+            Err(Trouble::new(Fault::KeyNotPinned, why))
         };
     }
     if let Err(fault) = &certificate.chain {
-        return Err(format!("the certificate ({}) does not prove {domain}: {fault}", certificate.subject));
+        let why = format!("the certificate ({}) does not prove {domain}: {fault}", certificate.subject);
+        return Err(Trouble::new(fault.into(), why));
     }
     if certificate.names.iter().any(|name| names(name, domain)) {
         return Ok(());
     }
-    Err(format!("the certificate does not name {domain}: it names {}", listed(certificate)))
+    let why = format!("the certificate does not name {domain}: it names {}", listed(certificate));
+    Err(Trouble::new(Fault::CertificateName, why))
 }
 
 fn names(name: &PeerName, domain: &Domain) -> bool {
@@ -97,13 +102,13 @@ mod tests {
         for fault in [ChainFault::Expired, ChainFault::NotYetValid, ChainFault::UnknownAuthority, ChainFault::WrongUse] {
             let why =
                 proves(&peer(vec![PeerName::Dns("a.example".into())], Err(fault.clone())), &domain, &LinkSettings::default());
-            let why = why.unwrap_err();
+            let why = why.unwrap_err().text;
             assert!(why.contains("a.example") && why.contains(&fault.to_string()), "{why}");
         }
-        let none = proves(&TlsPeer::default(), &domain, &LinkSettings::default()).unwrap_err();
+        let none = proves(&TlsPeer::default(), &domain, &LinkSettings::default()).unwrap_err().text;
         assert!(none.contains("no certificate"), "{none}");
         let other = proves(&peer(vec![PeerName::Dns("b.example".into())], Ok(())), &domain, &LinkSettings::default());
-        assert_eq!(other.unwrap_err(), "the certificate does not name a.example: it names b.example");
+        assert_eq!(other.unwrap_err().text, "the certificate does not name a.example: it names b.example");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Incoming streams are kept apart from this, so that one of them can use all of it while it handles its input.
 
+mod checks;
 mod deliveries;
 mod told;
 
@@ -13,7 +14,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use interchange_adapter::{CloseReason, ConnId, Now, References};
 use interchange_model::{
-    Address, DeliveryId, Domain, Envelope, Health, LinkId, MessageId, Outcome, Refusal, SettingsError, Token, Up,
+    Address, DeliveryId, Domain, Envelope, Fault, Health, LinkId, MessageId, Outcome, Refusal, SettingsError, Token, Trouble, Up,
 };
 
 use crate::directory::{Directory, LinkInfo};
@@ -84,6 +85,8 @@ pub(crate) struct Core {
     pub(crate) outbound: HashMap<ConnId, Outbound>,
     /// To be told to incoming streams at the end of the call.
     pub(crate) verdicts: Vec<Verdict>,
+    /// Pairs that are being asked about, and the link of each.
+    checks: HashMap<PairKey, LinkId>,
     /// Streams of peers that take our stanzas for a pair (XEP-0288), the newest of each.
     lent: HashMap<PairKey, ConnId>,
     /// Of these, such as do not answer: to be closed at the end of the call.
@@ -110,6 +113,7 @@ impl Core {
             unproven: HashMap::new(),
             outbound: HashMap::new(),
             verdicts: Vec::new(),
+            checks: HashMap::new(),
             lent: HashMap::new(),
             silent: Vec::new(),
             pairs: HashMap::new(),
@@ -192,6 +196,7 @@ impl Core {
     fn forget_link(&mut self, sink: &mut Sink<'_>, id: &LinkId) {
         let Some(mut state) = self.links.remove(id) else { return };
         self.timers.clear(&mut state.alarm, || Sleeper::Link(id.clone()));
+        self.checks.retain(|_, link| link != id);
         self.lent.retain(|key, _| !state.info.domains.contains(&key.partner));
         let mut open = self.take_all(sink, &state);
         open.sort_by_key(|delivery| delivery.order);
@@ -220,7 +225,9 @@ impl Core {
                 for delivery in pair.take_handled() {
                     settle(sink, &pair.link, delivery.id, Outcome::Delivered);
                 }
-                open.extend(pair.take_all());
+                // Somebody asks about this one by itself.
+                let asked = self.checks.contains_key(key) && matches!(pair.stream, Stream::Ready { .. });
+                open.extend(pair.take_all(asked));
             }
         }
         open
@@ -274,7 +281,8 @@ impl Core {
         for key in keys {
             self.lent.remove(&key);
             let why = if detail.is_empty() { "the peer's stream is gone" } else { detail };
-            self.failed(now, sink, &key, conn, Failure::Away(format!("{}: {why}", key.partner)));
+            let why = Trouble::new(Fault::Disconnected, format!("{}: {why}", key.partner));
+            self.failed(now, sink, &key, conn, Failure::Away(why));
         }
     }
 
@@ -297,15 +305,16 @@ impl Core {
             settle(sink, &link, delivery.id, Outcome::Delivered);
         }
         match failure {
-            Failure::Refused(why) => {
+            Failure::Refused(why, trouble) => {
                 pair.refused = Some((now.instant + REFUSED_FOR, why));
                 pair.probing = false;
-                for delivery in pair.take_all() {
+                for delivery in pair.take_all(false) {
                     settle(sink, &link, delivery.id, Outcome::Refused(why));
                 }
                 // The server is there and talks to us, if not for this domain.
                 self.link_up(sink, &link);
                 self.set_pair_alarm(key);
+                self.checked(sink, key, Err(trouble));
             }
             // Somebody's presence is known by this stream: whether the peer is still there is found out now.
             _ if was_ready && pair.is_quiet() && !pair.probing && pair.is_attended(now.instant) => {
@@ -316,15 +325,18 @@ impl Core {
             _ if was_ready && pair.is_quiet() && !pair.probing => self.set_pair_alarm(key),
             Failure::Closed => {
                 let why = format!("{} closed the stream while messages were under way", key.partner);
-                self.link_down(now, sink, &link, key, Health::Retrying { why });
+                self.link_down(now, sink, &link, key, Trouble::new(Fault::Disconnected, why), false);
             }
-            Failure::Away(why) => self.link_down(now, sink, &link, key, Health::Retrying { why }),
-            Failure::Misconfigured(why) => self.link_down(now, sink, &link, key, Health::Broken { why }),
+            Failure::Away(why) => self.link_down(now, sink, &link, key, why, false),
+            Failure::Misconfigured(why) => self.link_down(now, sink, &link, key, why, true),
         }
     }
 
-    fn link_down(&mut self, now: Now, sink: &mut Sink<'_>, link: &LinkId, key: &PairKey, health: Health) {
+    /// `broken`: a person must act.
+    fn link_down(&mut self, now: Now, sink: &mut Sink<'_>, link: &LinkId, key: &PairKey, trouble: Trouble, broken: bool) {
         let Some(mut state) = self.links.remove(link) else { return };
+        let why = trouble.text.clone();
+        let health = if broken { Health::Broken { why } } else { Health::Retrying { why } };
         let mut open = self.take_all(sink, &state);
         open.sort_by_key(|delivery| delivery.order);
         for delivery in open {
@@ -334,15 +346,22 @@ impl Core {
         // While another pair's failure is being looked into, this one's changes nothing.
         if state.health.is_up() || state.probe.as_ref().is_none_or(|probe| probe == key) {
             // What a person must mend is tried again at the slowest.
-            let at = state.fell(now.instant, key.clone(), matches!(health, Health::Broken { .. }), jitter);
+            let at = state.fell(now.instant, key.clone(), broken, jitter);
             self.timers.set_by(&mut state.alarm, || Sleeper::Link(link.clone()), at);
             if state.health != health {
                 state.health = health.clone();
                 sink.broker(Up::Health { link: link.clone(), health });
             }
         }
+        // What was only asked about is not tried again by itself.
+        if state.probe.as_ref() != Some(key)
+            && let Some(pair) = self.pairs.get_mut(key)
+        {
+            pair.probing = false;
+        }
         self.links.insert(link.clone(), state);
         self.set_pair_alarm(key);
+        self.checked(sink, key, Err(trouble));
     }
 
     fn link_up(&mut self, sink: &mut Sink<'_>, link: &LinkId) {
@@ -409,7 +428,7 @@ impl Core {
                     self.lent.retain(|_, lent| *lent != conn);
                     self.silent.push(conn);
                 }
-                return self.failed(now, sink, key, conn, Failure::Away(why));
+                return self.failed(now, sink, key, conn, Failure::Away(Trouble::new(Fault::NoWayBack, why)));
             }
             let pair = self.pairs.get_mut(key).expect("it was there a moment ago");
             let attended = pair.is_attended(now.instant);
@@ -467,7 +486,7 @@ impl Core {
 
     fn close_pair(&mut self, now: Now, sink: &mut Sink<'_>, key: &PairKey, outcome: Outcome) {
         let Some(pair) = self.pairs.get_mut(key) else { return };
-        for delivery in pair.take_all() {
+        for delivery in pair.take_all(false) {
             settle(sink, &pair.link, delivery.id, outcome);
         }
         let stream = std::mem::replace(&mut pair.stream, Stream::None);

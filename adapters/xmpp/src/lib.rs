@@ -26,8 +26,8 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use bytes::BytesMut;
-use interchange_adapter::{Adapter, Build, ConnId, Input, Now, Output, Platform, Via};
-use interchange_model::{Down, Settings, SettingsError};
+use interchange_adapter::{Adapter, Build, ConnId, Input, Now, Output, Platform, Target, Via};
+use interchange_model::{Domain, Down, Settings, SettingsError};
 
 use crate::codec::Document;
 use crate::core::Core;
@@ -39,10 +39,14 @@ use crate::stream::tell_sender;
 use crate::timers::Sleeper;
 
 /// The platform `xmpp`.
-pub const PLATFORM: Platform = Platform { name: "xmpp", build, check_link };
+pub const PLATFORM: Platform = Platform { name: "xmpp", build, check_link, target };
 
 fn check_link(settings: &Settings) -> Result<(), SettingsError> {
     LinkSettings::read(settings).map(|_| ())
+}
+
+fn target(settings: &Settings, domain: &Domain) -> Option<Target> {
+    LinkSettings::read(settings).ok().map(|settings| settings.target(domain))
 }
 
 fn build(build: Build<'_>) -> Result<Box<dyn Adapter>, SettingsError> {
@@ -188,6 +192,7 @@ impl Xmpp {
             // A stream says nothing about a message beyond having taken it.
             Down::Delivered { .. } => {}
             Down::Told { link, envelope } => self.core.told(now, &mut *sink, &link, envelope),
+            Down::Check { link, from, to } => self.core.check(now, sink, link, from, to),
             // It keeps nothing.
             Down::Remembered { .. } => {}
             Down::Relayed { link, payload } => {

@@ -312,9 +312,12 @@ impl Pair {
         Some(sent.delivery)
     }
 
-    /// The stream is gone: all deliveries that are not settled, oldest first. What waits beside them is dropped.
-    pub(crate) fn take_all(&mut self) -> Vec<Delivery> {
-        self.ping = None;
+    /// The stream is gone, or the link is down: all deliveries that are not settled, oldest first. What waits beside them is dropped; so is a ping, unless
+    /// its answer is still wanted.
+    pub(crate) fn take_all(&mut self, keep_ping: bool) -> Vec<Delivery> {
+        if !keep_ping {
+            self.ping = None;
+        }
         self.replies = 0;
         self.told = 0;
         self.ids.clear();

@@ -1,8 +1,8 @@
 //! Where outputs go: bytes for one connection, written one after another, leave as one `Send`.
 
 use bytes::BytesMut;
-use interchange_adapter::{CloseReason, ConnId, Output};
-use interchange_model::Up;
+use interchange_adapter::{About, CloseReason, ConnId, Output};
+use interchange_model::{Fault, LinkId, Up};
 
 /// The outputs of one call of `handle`. [`Sink::flush`] must come last.
 #[derive(Debug)]
@@ -35,8 +35,18 @@ impl<'a> Sink<'a> {
 
     /// Tells the operator one sentence about a connection; remote words in it are escaped by who gives them.
     pub(crate) fn note(&mut self, conn: ConnId, text: &str) {
+        self.note_about(conn, None, text);
+    }
+
+    /// The same, with what it means for a link: its peer has proved itself, or was turned away.
+    pub(crate) fn note_of(&mut self, conn: ConnId, link: &LinkId, sign: Result<(), Fault>, text: &str) {
+        self.note_about(conn, Some(About { link: link.clone(), sign }), text);
+    }
+
+    /// The same.
+    pub(crate) fn note_about(&mut self, conn: ConnId, about: Option<About>, text: &str) {
         let text = text.chars().take(300).collect();
-        self.out.push(Output::Note { conn, text });
+        self.out.push(Output::Note { conn, about, text });
     }
 
     /// Closes a connection, after what was written to it.

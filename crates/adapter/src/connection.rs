@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use interchange_model::Domain;
+use interchange_model::{Domain, Fault};
 
 /// One connection: a TCP connection, or one peer's address on a UDP socket. Never used twice in one run.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -177,6 +177,8 @@ pub enum CloseReason {
     TimedOut,
     /// The TLS handshake failed.
     TlsFailed,
+    /// The peer ended the TLS handshake because of our certificate.
+    CertificateRefused,
     /// The peer does not read what we send.
     Slow,
     /// The peer sent what cannot be understood.
@@ -201,11 +203,32 @@ impl CloseReason {
             CloseReason::Unreachable => "unreachable",
             CloseReason::TimedOut => "timed-out",
             CloseReason::TlsFailed => "tls-failed",
+            CloseReason::CertificateRefused => "certificate-refused",
             CloseReason::Slow => "slow",
             CloseReason::Malformed => "malformed",
             CloseReason::Refused => "refused",
             CloseReason::Limit => "limit",
             CloseReason::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// What the end of a connection, or of the attempt to make one, says about the link that it was for.
+impl From<CloseReason> for Fault {
+    fn from(why: CloseReason) -> Self {
+        match why {
+            CloseReason::Unresolved => Fault::DnsFailed,
+            CloseReason::Unreachable => Fault::PortClosed,
+            CloseReason::TimedOut => Fault::NoConnection,
+            CloseReason::TlsFailed => Fault::TlsFailed,
+            CloseReason::Malformed => Fault::WrongProtocol,
+            CloseReason::Refused | CloseReason::CertificateRefused => Fault::AuthenticationRefused,
+            CloseReason::Finished
+            | CloseReason::PeerClosed
+            | CloseReason::Broken
+            | CloseReason::Slow
+            | CloseReason::Limit
+            | CloseReason::Shutdown => Fault::Disconnected,
         }
     }
 }

@@ -23,7 +23,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use interchange_model::{Domain, Down, PlatformName, Settings, SettingsError, Up};
+use interchange_model::{Domain, Down, Fault, LinkId, PlatformName, Settings, SettingsError, Trouble, Up};
 
 pub use connection::{CloseReason, ConnId, Target, Transport, Via};
 pub use name::dns_name_matches;
@@ -153,9 +153,31 @@ pub enum Output {
     Note {
         /// Which connection.
         conn: ConnId,
+        /// What it means for a link, where it is one's and that is known.
+        about: Option<About>,
         /// One sentence, at most 300 characters. Never a secret, never text of a message, no remote text unescaped.
         text: String,
     },
+    /// Answer to [`Down::Check`].
+    Checked {
+        /// The link that was asked about.
+        link: LinkId,
+        /// The domain that the hub spoke for.
+        from: Domain,
+        /// The link's domain.
+        to: Domain,
+        /// An answer came back; or what keeps it from coming.
+        result: Result<(), Trouble>,
+    },
+}
+
+/// What a note means for a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct About {
+    /// Which.
+    pub link: LinkId,
+    /// The peer has proved that it is the link's; or why it was turned away.
+    pub sign: Result<(), Fault>,
 }
 
 /// What a platform crate exports: one constant, listed once in `crates/hub/src/platforms.rs`.
@@ -167,6 +189,8 @@ pub struct Platform {
     pub build: fn(Build<'_>) -> Result<Box<dyn Adapter>, SettingsError>,
     /// Reads the settings of one link without using them: for `interchange check`, and before a change is applied.
     pub check_link: fn(&Settings) -> Result<(), SettingsError>,
+    /// Where the hub would connect to for a domain of a link with these settings; `None` where it never does, or the settings cannot be used.
+    pub target: fn(&Settings, &Domain) -> Option<Target>,
 }
 
 impl Platform {

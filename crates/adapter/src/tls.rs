@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use interchange_model::Domain;
+use interchange_model::{Domain, Fault};
 
 /// Which side of a handshake to take.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,8 +81,10 @@ pub enum PeerName {
 /// Which rule a chain breaks. A closed set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChainFault {
-    /// It does not lead to an authority we trust (also: a missing intermediate, a self-signed certificate).
+    /// It does not lead to an authority we trust (also: a missing intermediate).
     UnknownAuthority,
+    /// It is signed by nobody but itself.
+    SelfSigned,
     /// Its time is over.
     Expired,
     /// Its time has not come.
@@ -95,12 +97,27 @@ pub enum ChainFault {
     Invalid(String),
 }
 
+impl From<&ChainFault> for Fault {
+    fn from(fault: &ChainFault) -> Self {
+        match fault {
+            ChainFault::UnknownAuthority => Fault::CertificateUntrusted,
+            ChainFault::SelfSigned => Fault::CertificateSelfSigned,
+            ChainFault::Expired => Fault::CertificateExpired,
+            ChainFault::NotYetValid => Fault::CertificateNotYetValid,
+            ChainFault::WrongUse => Fault::CertificateWrongUse,
+            ChainFault::Revoked => Fault::CertificateRevoked,
+            ChainFault::Invalid(_) => Fault::CertificateInvalid,
+        }
+    }
+}
+
 impl fmt::Display for ChainFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ChainFault::UnknownAuthority => {
                 f.write_str("it does not lead to a trusted authority (or an intermediate certificate is missing)")
             }
+            ChainFault::SelfSigned => f.write_str("it is signed by nobody but itself, and so by no trusted authority"),
             ChainFault::Expired => f.write_str("it has expired"),
             ChainFault::NotYetValid => f.write_str("it is not valid yet"),
             ChainFault::WrongUse => f.write_str("it may not be used for TLS"),

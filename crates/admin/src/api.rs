@@ -7,6 +7,8 @@
 //! | `POST /api/v1/domains/DOMAIN/check` | asks the domain's authoritative servers for the proof: what each says, and whether it is proven now |
 //! | `GET /api/v1/links` | links with their state |
 //! | `GET /api/v1/links/LINK/guide?product=P` | what to do on the link's other side, for a product: steps with the names filled in |
+//! | `POST /api/v1/links/LINK/doctor?product=P` | examines the link and tries it, up to a minute: what was found, each fault with what to do about it on the product |
+//! | `GET /api/v1/links/LINK/doctor` | what the last regular probe of the link has found |
 //! | `GET /api/v1/partnerships` | invitations and partnerships |
 //! | `GET /api/v1/queues` | what waits for each link |
 //! | `GET /api/v1/trace?id=ID`, `?from=A&to=B` | what became of a message, or of what went between two people |
@@ -21,6 +23,7 @@
 //! Every request has `Authorization: Bearer TOKEN`; a member's administrator sees what is theirs. Errors are `application/problem+json`
 //! (RFC 9457), with a `detail` that says what to do. A body is JSON, at most 64 KiB, read after the token was found right.
 
+mod doctor;
 mod problem;
 mod proof;
 mod read;
@@ -57,6 +60,9 @@ const LONGEST_BODY: usize = 64 * 1024;
 /// How many proofs are looked up at once: each asks servers that its domain names.
 pub(crate) const CHECKS: usize = 4;
 
+/// How many links are examined at once.
+pub(crate) const EXAMINATIONS: usize = 8;
+
 /// What a member's administrator must know of the hub to link a server with it.
 #[derive(Debug, Clone)]
 pub struct About {
@@ -72,6 +78,7 @@ pub(crate) struct Api<O> {
     pub(crate) about: About,
     pub(crate) tokens: Tokens,
     pub(crate) checks: Semaphore,
+    pub(crate) examinations: Semaphore,
     pub(crate) repeats: Repeats,
     pub(crate) observed: Arc<O>,
 }
@@ -84,6 +91,7 @@ pub(crate) fn routes<O: Observed>(api: Arc<Api<O>>) -> Router {
         .route("/api/v1/domains/{domain}/check", post(proof::check::<O>))
         .route("/api/v1/links", get(read::links::<O>))
         .route("/api/v1/links/{link}/guide", get(read::guide::<O>))
+        .route("/api/v1/links/{link}/doctor", get(doctor::last::<O>).post(doctor::examine::<O>))
         .route("/api/v1/partnerships", get(read::partnerships::<O>))
         .route("/api/v1/queues", get(read::queues::<O>))
         .route("/api/v1/trace", get(read::trace::<O>))

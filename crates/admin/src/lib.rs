@@ -19,6 +19,7 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::extract::State;
@@ -26,7 +27,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use interchange_model::{Address, Domain, Health, LinkId, MessageId};
+use interchange_model::{Address, Domain, Fault, Health, LinkId, MessageId, Trouble};
 use interchange_registry::Members;
 use prometheus::proto::MetricFamily;
 use prometheus::{Encoder, TextEncoder};
@@ -53,6 +54,12 @@ pub trait Observed: Send + Sync + 'static {
     /// The stages of a message, or of what two people had to say to one another, as far as they are still known; the oldest first.
     fn trace(&self, asked: &Asked) -> Vec<TraceRow>;
 
+    /// Looks at everything that can be wrong with a link, and tries it: at most some 60 s. `None`: the hub does not know it.
+    fn examine(&self, link: LinkId) -> impl Future<Output = Option<Vec<Finding>>> + Send;
+
+    /// What the last regular probe of each link has found.
+    fn probes(&self) -> BTreeMap<LinkId, Probe>;
+
     /// Every link that has said how it is.
     fn links(&self) -> BTreeMap<LinkId, Health>;
 }
@@ -68,6 +75,58 @@ pub struct NameServer {
     pub texts: Vec<String>,
     /// Why it said nothing, in a sentence.
     pub why: Option<String>,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Finding {
+    /// Which part of the link: `dns`, `connection`, `answer` and so on.
+    pub check: &'static str,
+    /// What was looked at: a domain, an address, a pair.
+    pub subject: String,
+    /// What came of it.
+    pub result: Verdict,
+    /// What is wrong.
+    pub fault: Option<Fault>,
+    /// A sentence about it.
+    pub says: String,
+}
+
+impl Finding {
+    /// Something that is as it should be.
+    pub fn good(check: &'static str, subject: impl Into<String>, says: impl Into<String>) -> Self {
+        Self { check, subject: subject.into(), result: Verdict::Ok, fault: None, says: says.into() }
+    }
+
+    /// Something that is not: `result` says how bad that is.
+    pub fn trouble(check: &'static str, subject: impl Into<String>, result: Verdict, trouble: Trouble) -> Self {
+        Self { check, subject: subject.into(), result, fault: Some(trouble.fault), says: trouble.text }
+    }
+}
+
+/// What came of a look, from good to bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// All is well.
+    Ok,
+    /// It cannot be told yet.
+    Unknown,
+    /// It works, and somebody should look at it.
+    Warning,
+    /// It does not work.
+    Failed,
+}
+
+/// What a regular probe of a link has found: a question to its server, and the answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// When.
+    pub at: SystemTime,
+    /// How long the answer took; or why there is none.
+    pub result: Result<Duration, Trouble>,
+    /// When there last was one.
+    pub last_answer: Option<SystemTime>,
 }
 
 /// What waits for a link.
@@ -150,8 +209,9 @@ impl Admin {
             .with_state(observed.clone());
         if let Some((members, about)) = members {
             let checks = Semaphore::new(api::CHECKS);
+            let examinations = Semaphore::new(api::EXAMINATIONS);
             let (tokens, repeats) = (api::Tokens::default(), api::Repeats::default());
-            let api = Arc::new(api::Api { members, about, tokens, checks, repeats, observed });
+            let api = Arc::new(api::Api { members, about, tokens, checks, examinations, repeats, observed });
             routes = routes.merge(api::routes(api.clone()));
             tasks.spawn(api::recheck(api));
         }
@@ -236,6 +296,14 @@ mod tests {
 
         async fn texts(&self, _: Domain, _: String) -> Result<Vec<NameServer>, String> {
             Ok(Vec::new())
+        }
+
+        async fn examine(&self, _: LinkId) -> Option<Vec<Finding>> {
+            None
+        }
+
+        fn probes(&self) -> BTreeMap<LinkId, Probe> {
+            BTreeMap::new()
         }
 
         fn links(&self) -> BTreeMap<LinkId, Health> {

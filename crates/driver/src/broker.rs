@@ -31,6 +31,7 @@ impl Broker {
             | Down::Told { .. }
             | Down::Remembered { .. }
             | Down::Delivered { .. }
+            | Down::Check { .. }
             | Down::Relayed { .. } => {}
         }
     }

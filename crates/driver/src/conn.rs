@@ -35,6 +35,7 @@ use crate::outbox::{Command, Outbox};
 use crate::shared::{Event, Shared};
 use crate::stream::{Stream, forget_unsent};
 use crate::text;
+use crate::tls::failure_of;
 
 /// What may wait for a peer that does not read; above it the connection is closed as [`CloseReason::Slow`], alone.
 const WAITING_BYTES: usize = 1024 * 1024;
@@ -430,7 +431,7 @@ impl Conn {
                 Ok(peer)
             }
             Ok(Err(why)) => {
-                Err(End::new(CloseReason::TlsFailed, Manner::AtOnce, format!("no TLS with {peer}: {}", text::escaped(&why, 200))))
+                Err(End::new(why.why, Manner::AtOnce, format!("no TLS with {peer}: {}", text::escaped(&why.text, 200))))
             }
             Err(_) => {
                 let detail = format!("{peer} did not finish the TLS handshake within 15 s");
@@ -519,9 +520,9 @@ impl Conn {
     }
 
     fn broken(&self, error: &io::Error) -> End {
-        if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
+        if let Some(inner) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
             let detail = format!("TLS with {} failed: {}", self.peer, text::escaped(&error.to_string(), 200));
-            return End::new(CloseReason::TlsFailed, Manner::AtOnce, detail);
+            return End::new(failure_of(inner), Manner::AtOnce, detail);
         }
         if error.kind() == io::ErrorKind::UnexpectedEof {
             let detail = format!("{} cut the connection without TLS's close_notify", self.peer);

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::broker::Broker;
 use crate::dial::DIALS_AT_ONCE;
 use crate::listen::{Gate, Limits, Listener, OpenSocket, bind};
+use crate::observe::Observation;
 use crate::reach::Reach;
 use crate::resolve::Resolver;
 use crate::run::{Ended, run, said};
@@ -50,6 +51,8 @@ pub struct Setup {
     pub limits: Limits,
     /// To the broker. Bounded: 1,024 is a good size.
     pub up: mpsc::Sender<Up>,
+    /// Who is told what adapters notice about links: some hundreds are a good size. What it has no room for is lost.
+    pub observer: Option<mpsc::Sender<Observation>>,
     /// From the broker; the adapter gets `Down::Links` before anything else. Bounded. When it is closed, the platform stops.
     pub down: mpsc::Receiver<Down>,
 }
@@ -121,6 +124,7 @@ impl Driver {
             dials: Semaphore::new(DIALS_AT_ONCE),
             tasks: TaskTracker::new(),
             accepted: Default::default(),
+            observer: setup.observer,
         });
         let broker = Broker {
             up: setup.up,

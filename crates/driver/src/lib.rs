@@ -13,6 +13,7 @@ mod conn;
 mod dial;
 mod driver;
 mod listen;
+mod observe;
 mod outbox;
 mod reach;
 mod resolve;
@@ -20,6 +21,7 @@ mod run;
 mod shared;
 mod stats;
 mod stream;
+mod survey;
 mod text;
 mod tls;
 mod udp;
@@ -27,9 +29,11 @@ mod udp;
 pub use authority::AuthorityAnswer;
 pub use driver::{Bound, Driver, Setup, StartError};
 pub use listen::{Limits, Listener};
+pub use observe::{Observation, Sight};
 pub use reach::{Network, NetworkError, Reach};
 pub use resolve::{Resolver, ResolverError};
 pub use stats::DriverStats;
+pub use survey::{Place, Survey, Tried, survey};
 pub use tls::{
     CertificateWarning, HubCertificate, RevocationWarning, Roots, Tls, TlsError, TlsFileError, expiry_is_due,
     peer_certificate_names,

@@ -83,6 +83,17 @@ impl Resolver {
     /// # Errors
     /// One sentence for a person.
     pub(crate) async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, String> {
+        self.look_up(host).await.map_err(|missing| match missing {
+            Missing::NotThere(text) => text,
+            Missing::Failed(text) => format!("{text}; check the name servers"),
+        })
+    }
+
+    /// The same, telling apart a host that has no address and name servers that do not say.
+    ///
+    /// # Errors
+    /// [`Missing`].
+    pub(crate) async fn look_up(&self, host: &str) -> Result<Vec<IpAddr>, Missing> {
         if let Ok(address) = host.parse() {
             return Ok(vec![address]);
         }
@@ -90,16 +101,21 @@ impl Resolver {
         let found = match self.0.lookup_ip(host).await {
             Ok(found) => found,
             Err(error) if error.is_nx_domain() => {
-                return Err(format!("the name {shown} does not exist in DNS; check its spelling"));
+                return Err(Missing::NotThere(format!("the name {shown} does not exist in DNS; check its spelling")));
             }
-            Err(error) if error.is_no_records_found() => return Err(format!("the name {shown} has no address in DNS")),
-            Err(error) => return Err(format!("looking up {shown} failed: {}; check the name servers", explain(&error))),
+            Err(error) if error.is_no_records_found() => {
+                return Err(Missing::NotThere(format!("the name {shown} has no address in DNS")));
+            }
+            Err(error) => return Err(Missing::Failed(format!("looking up {shown} failed: {}", explain(&error)))),
         };
         let (v6, v4): (Vec<IpAddr>, Vec<IpAddr>) = found.iter().partition(IpAddr::is_ipv6);
         // RFC 8305 §4: families in turn, so that a broken one costs one attempt.
         let longest = v6.len().max(v4.len());
         let addresses: Vec<_> = (0..longest).flat_map(|i| [v6.get(i), v4.get(i)]).flatten().copied().collect();
-        if addresses.is_empty() { Err(format!("the name {shown} has no address in DNS")) } else { Ok(addresses) }
+        if addresses.is_empty() {
+            return Err(Missing::NotThere(format!("the name {shown} has no address in DNS")));
+        }
+        Ok(addresses)
     }
 
     /// Where a domain offers a service.
@@ -132,6 +148,15 @@ impl Resolver {
             (false, _) => Service::At(in_order(targets, rand::random_range)),
         })
     }
+}
+
+/// Why a host's addresses are not known; each with a sentence for a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// DNS says that it has none.
+    NotThere(String),
+    /// DNS did not say.
+    Failed(String),
 }
 
 /// The name under which SRV records of a service are kept.

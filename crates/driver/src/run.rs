@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use interchange_adapter::{Adapter, CloseReason, ConnId, Input, Now, Output, Target, Transport};
-use interchange_model::{Down, Health, Up};
+use interchange_model::{Down, Health, Trouble, Up};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::{Broker, say};
 use crate::dial::dial;
 use crate::listen::{OpenSocket, accept};
+use crate::observe::Sight;
 use crate::outbox::{Command, Handle};
 use crate::shared::{Event, Opener, Shared};
 use crate::text;
@@ -253,7 +254,17 @@ impl Machine<'_> {
                 }
                 self.broker.pending.push_back(word);
             }
-            Output::Note { conn, text } => tracing::info!(platform = %self.shared.name, %conn, "{text}"),
+            Output::Note { conn, about, text } => {
+                tracing::info!(platform = %self.shared.name, %conn, "{text}");
+                if let Some(about) = about {
+                    let sight = match about.sign {
+                        Ok(()) => Sight::Proved,
+                        Err(fault) => Sight::TurnedAway(Trouble { fault, text }),
+                    };
+                    self.shared.observe(about.link, sight);
+                }
+            }
+            Output::Checked { link, from, to, result } => self.shared.observe(link, Sight::Checked { from, to, result }),
             Output::Send { bytes, .. } if bytes.is_empty() => {}
             Output::Send { conn, bytes } => match self.lines.get_mut(&conn) {
                 Some(Line { way: Way::Datagrams(port), closing: None, .. }) => self.ports[*port].send(conn, bytes, self.shared),

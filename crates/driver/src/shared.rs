@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use bytes::Bytes;
 use interchange_adapter::{CloseReason, ConnId, TlsPeer, Via};
 use interchange_model::PlatformName;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 
 use crate::listen::{Gate, Limits};
+use crate::observe::Observation;
 use crate::outbox::Handle;
 use crate::reach::Reach;
 use crate::resolve::Resolver;
@@ -66,6 +67,7 @@ pub(crate) struct Shared {
     pub(crate) dials: Semaphore,
     pub(crate) tasks: TaskTracker,
     pub(crate) accepted: AtomicU64,
+    pub(crate) observer: Option<mpsc::Sender<Observation>>,
 }
 
 impl Shared {

@@ -20,7 +20,7 @@ pub struct DriverStats {
 }
 
 /// Every reason, in the order of its discriminant: the index into `closes`.
-const REASONS: [CloseReason; 12] = [
+const REASONS: [CloseReason; 13] = [
     CloseReason::Finished,
     CloseReason::PeerClosed,
     CloseReason::Broken,
@@ -28,6 +28,7 @@ const REASONS: [CloseReason; 12] = [
     CloseReason::Unreachable,
     CloseReason::TimedOut,
     CloseReason::TlsFailed,
+    CloseReason::CertificateRefused,
     CloseReason::Slow,
     CloseReason::Malformed,
     CloseReason::Refused,

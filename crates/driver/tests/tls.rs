@@ -102,10 +102,10 @@ async fn every_fault_is_named_and_none_breaks_the_handshake() {
         (authority.issue(&["a.example"], expired), Err(ChainFault::Expired)),
         (authority.issue(&["a.example"], not_yet), Err(ChainFault::NotYetValid)),
         (stranger.issue(&["a.example"], |_| {}), Err(ChainFault::UnknownAuthority)),
-        (self_signed(&["a.example"], |_| {}), Err(ChainFault::UnknownAuthority)),
+        (self_signed(&["a.example"], |_| {}), Err(ChainFault::SelfSigned)),
         (
             self_signed(&["a.example"], |params| params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained)),
-            Err(ChainFault::UnknownAuthority),
+            Err(ChainFault::SelfSigned),
         ),
         (authority.issue(&["a.example"], only(Purpose::ServerAuth)), Ok(())),
         (authority.issue(&["a.example"], only(Purpose::ClientAuth)), Ok(())),

@@ -40,12 +40,14 @@ mod guide;
 mod markdown;
 mod product;
 mod products;
+mod remedy;
 mod srv;
 mod steps;
 
 pub use facts::{Facts, FileName, FileNameError, Listeners, MemberCertificate, Trust};
 pub use guide::{Guide, Language, Snippet, Step};
 pub use product::{Product, UnknownProduct};
+pub use remedy::remedy;
 pub use srv::{Guess, Service, SrvAnswer, SrvTarget, UnknownService, guess};
 
 /// What an administrator does on `product` to make the link of `facts`, in order.

@@ -77,6 +77,12 @@ impl Certificates {
         Ok((Self { tls, files, looked: now }, warnings))
     }
 
+    /// What the hub shows, the default first.
+    #[must_use]
+    pub fn shown(&self) -> Vec<HubCertificate> {
+        self.files.certificates.iter().map(|(_, certificate)| certificate.clone()).collect()
+    }
+
     /// Each certificate's file with its end.
     #[must_use]
     pub fn ends(&self) -> Vec<(String, SystemTime)> {

@@ -8,6 +8,7 @@ pub mod certificates;
 pub mod config;
 pub mod ctl;
 pub mod demo;
+mod doctor;
 pub mod explain;
 mod history;
 pub mod log;

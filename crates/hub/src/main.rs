@@ -154,7 +154,16 @@ fn main() -> ExitCode {
             println!("{} is registered from the next start on", file.display());
             Ok(())
         }),
-        Command::Ask(command) => ctl::run(command).map(|said| print!("{said}")),
+        Command::Ask(command) => match ctl::run(command) {
+            Ok(said) => {
+                print!("{}", said.text);
+                if !said.good {
+                    return ExitCode::FAILURE;
+                }
+                Ok(())
+            }
+            Err(error) => Err(error),
+        },
         Command::Top { config, once } => show(&config, once),
         Command::Authority { place, command } => {
             authority::run(&place, &command, time::OffsetDateTime::now_utc()).map(|said| print!("{said}"))

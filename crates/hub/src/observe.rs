@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use interchange_admin::{Asked, NameServer, Observed, TraceRow, WaitingQueue};
+use interchange_admin::{Asked, Finding, NameServer, Observed, Probe, TraceRow, WaitingQueue};
 use interchange_broker::Metrics;
 use interchange_driver::{AuthorityAnswer, DriverStats, Reach, Resolver};
 use interchange_model::{Domain, Health, LinkId, PlatformName};
@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::bus::OpenBus;
+use crate::doctor::Doctor;
 use crate::history::History;
 
 /// How long the bus may take to say what waits: a scrape has ten seconds.
@@ -32,6 +33,7 @@ pub(crate) struct Hub {
     certificates: Vec<(String, SystemTime)>,
     lookup: Lookup,
     history: History,
+    doctor: Doctor,
 }
 
 /// By what the proofs of domains are looked up.
@@ -50,7 +52,7 @@ impl Hub {
         health: watch::Receiver<BTreeMap<LinkId, Health>>,
         certificates: Vec<(String, SystemTime)>,
         lookup: Lookup,
-        history: History,
+        (history, doctor): (History, Doctor),
     ) -> prometheus::Result<Self> {
         let registry = Registry::new();
         metrics.register(&registry)?;
@@ -62,7 +64,7 @@ impl Hub {
         let started = Gauge::new("interchange_start_time_seconds", "When the process started, in seconds since 1970.")?;
         started.set(seconds(SystemTime::now()));
         registry.register(Box::new(started))?;
-        Ok(Self { registry, bus, drivers, health, certificates, lookup, history })
+        Ok(Self { registry, bus, drivers, health, certificates, lookup, history, doctor })
     }
 
     /// Connections and bytes, from the drivers' own counters.
@@ -162,6 +164,33 @@ impl Hub {
         Ok(())
     }
 
+    /// What the canary has found.
+    fn of_probes(&self, families: &mut Vec<MetricFamily>) -> prometheus::Result<()> {
+        let gauge = |name: &str, help: &str| GaugeVec::new(Opts::new(name, help), &["link"]);
+        let answered = gauge(
+            "interchange_canary_up",
+            "Whether the last regular probe of a link was answered by its server: both directions work when it is 1.",
+        )?;
+        let took = gauge("interchange_canary_seconds", "How long the answer to the last probe that was answered took.")?;
+        let last = gauge(
+            "interchange_canary_last_answer_timestamp_seconds",
+            "When a probe of a link was last answered, in seconds since 1970.",
+        )?;
+        for (link, probe) in self.doctor.probes() {
+            answered.with_label_values(&[link.as_str()]).set(if probe.result.is_ok() { 1.0 } else { 0.0 });
+            if let Ok(time) = probe.result {
+                took.with_label_values(&[link.as_str()]).set(time.as_secs_f64());
+            }
+            if let Some(at) = probe.last_answer {
+                last.with_label_values(&[link.as_str()]).set(seconds(at));
+            }
+        }
+        for gauges in [answered, took, last] {
+            families.extend(gauges.collect());
+        }
+        Ok(())
+    }
+
     fn of_certificates(&self, families: &mut Vec<MetricFamily>) -> prometheus::Result<()> {
         let ends = GaugeVec::new(
             Opts::new(
@@ -184,6 +213,7 @@ impl Observed for Hub {
         let done = self
             .of_drivers(&mut families)
             .and_then(|()| self.of_links(&mut families))
+            .and_then(|()| self.of_probes(&mut families))
             .and_then(|()| self.of_certificates(&mut families));
         if let Err(error) = done.and(self.of_queues(&mut families).await) {
             // Names and labels are written here, so this is a fault of this file.
@@ -225,6 +255,14 @@ impl Observed for Hub {
             NameServer { server: answer.server, address: answer.address, texts, why }
         };
         Ok(answers.into_iter().map(shown).collect())
+    }
+
+    async fn examine(&self, link: LinkId) -> Option<Vec<Finding>> {
+        self.doctor.examine(&link).await
+    }
+
+    fn probes(&self) -> BTreeMap<LinkId, Probe> {
+        self.doctor.probes()
     }
 
     fn links(&self) -> BTreeMap<LinkId, Health> {

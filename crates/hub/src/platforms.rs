@@ -2,11 +2,24 @@
 
 use interchange_adapter::{Platform, Transport};
 use interchange_guide::Listeners;
+use interchange_model::PlatformName;
 
 use crate::config::Config;
 
 /// A new platform is a folder under `adapters/` and a line here.
 pub const PLATFORMS: &[Platform] = &[interchange_echo::PLATFORM, interchange_xmpp::PLATFORM, interchange_sip::PLATFORM];
+
+/// The platform of a name.
+#[must_use]
+pub fn platform(name: &PlatformName) -> Option<&'static Platform> {
+    PLATFORMS.iter().find(|platform| platform.name == name.as_str())
+}
+
+/// Whether links of a platform lead to somebody else's server: the Echo user has none.
+#[must_use]
+pub fn is_linkable(name: &PlatformName) -> bool {
+    name.as_str() != interchange_echo::PLATFORM.name
+}
 
 /// Where the guides send members' servers: the first listener of each kind, at the hub's own name.
 #[must_use]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
-use interchange_adapter::Build;
+use interchange_adapter::{Build, Platform};
 use interchange_admin::Admin;
 use interchange_broker::{Broker, Kept, Trace, TraceEvent};
 use interchange_driver::{Bound, Driver, Limits, Listener, Reach, Resolver, Setup};
@@ -20,6 +20,7 @@ use tokio::time::{Instant, interval_at};
 use crate::bus::OpenBus;
 use crate::certificates::{CertificateFiles, Certificates};
 use crate::config::Config;
+use crate::doctor::{Doctor, Surroundings};
 use crate::history::History;
 use crate::observe::{Hub, Lookup};
 use crate::platforms::PLATFORMS;
@@ -40,6 +41,8 @@ pub struct Running {
     store: Store,
     /// Takes up what other nodes change.
     follower: JoinHandle<()>,
+    /// Take notes of links and probe them; they end with this.
+    _watchers: tokio::task::JoinSet<()>,
     trace: Trace,
     certificates: Certificates,
     /// Metrics and health for the operator, where they are wanted.
@@ -111,6 +114,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let reach = Reach::public_and(config.allow_targets.clone());
 
     let (up, from_adapters) = mpsc::channel(WORDS);
+    let (observer, sights) = mpsc::channel(WORDS);
     let mut drivers = Vec::new();
     let mut bound = Vec::new();
     let mut to_adapters: HashMap<PlatformName, mpsc::Sender<_>> = HashMap::new();
@@ -131,6 +135,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
             reach: reach.clone(),
             limits: Limits::default(),
             up: up.clone(),
+            observer: Some(observer.clone()),
             down,
         };
         let hub = config.domain.clone();
@@ -141,15 +146,38 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         drivers.push(driver);
     }
     let trace = Trace::new(secret);
-    let broker = bus.start_broker(members.watch(), to_adapters, from_adapters, trace.clone(), kept, config.limits);
+    let broker = bus.start_broker(members.watch(), to_adapters.clone(), from_adapters, trace.clone(), kept, config.limits);
+    let doctor = Doctor::new(Surroundings {
+        hub: config.domain.clone(),
+        listening: PLATFORMS.iter().map(Platform::name).filter(|name| listens(config, name)).collect(),
+        certificates: certificates.shown(),
+        platforms: to_adapters,
+        registry: members.watch(),
+        health: broker.health(),
+        resolver: resolver.clone(),
+        reach: reach.clone(),
+        bus: bus.clone(),
+    });
+    let mut watchers = tokio::task::JoinSet::new();
+    watchers.spawn(doctor.clone().follow(sights, trace.subscribe()));
+    if let Some(every) = config.canary {
+        watchers.spawn(doctor.clone().probe_all(every));
+    }
     let admin = match config.admin {
         Some(address) => {
             let stats =
                 drivers.iter().zip(PLATFORMS).map(|(driver, platform)| (platform.name(), driver.stats().clone())).collect();
             let history = History::default();
             let lookup = Lookup { resolver: resolver.clone(), reach: reach.clone(), port: config.authority_port };
-            let hub =
-                Hub::new(trace.metrics(), bus.clone(), stats, broker.health(), certificates.ends(), lookup, history.clone())?;
+            let hub = Hub::new(
+                trace.metrics(),
+                bus.clone(),
+                stats,
+                broker.health(),
+                certificates.ends(),
+                lookup,
+                (history.clone(), doctor),
+            )?;
             tokio::spawn(history.follow(trace.subscribe()));
             registered::first_operator(config, &members).await?;
             let admin = Admin::start(address, Arc::new(hub), Some((members.clone(), registered::about(config)))).await;
@@ -158,7 +186,12 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         None => None,
     };
     let follower = tokio::spawn(async move { members.follow().await });
-    Ok(Running { drivers, broker, bus, store, follower, trace, certificates, admin, bound })
+    Ok(Running { drivers, broker, bus, store, follower, _watchers: watchers, trace, certificates, admin, bound })
+}
+
+/// Whether peers of a platform can come to the hub.
+fn listens(config: &Config, platform: &PlatformName) -> bool {
+    config.listeners.iter().any(|listener| listener.platform == platform.as_str())
 }
 
 fn build(

@@ -10,6 +10,7 @@ mod body;
 mod display_name;
 mod domain;
 mod envelope;
+mod fault;
 mod id;
 mod link;
 mod millis;
@@ -24,6 +25,7 @@ pub use body::{Body, Failure, Kind, Receipt, ReceiptKind, Relation, SharedFile, 
 pub use display_name::DisplayName;
 pub use domain::{Domain, DomainError};
 pub use envelope::{Envelope, Native};
+pub use fault::{Fault, Trouble};
 pub use id::{DeliveryId, LinkId, MemberId, MessageId, MessageIdError, PlatformName, Token};
 pub use link::{Health, Link, Pace, QueueId, Settings, SettingsError};
 pub use millis::to_millis;

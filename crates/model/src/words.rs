@@ -127,6 +127,16 @@ pub enum Down {
         /// Which envelope.
         id: MessageId,
     },
+    /// Find out now whether the link's peer can be reached and its answers come back, without a person noticing, also where a pause after a failure is
+    /// not over. Answered by the adapter's `Checked`; one that is asked again before it knows answers both at once.
+    Check {
+        /// Which link.
+        link: LinkId,
+        /// The domain that the hub shall speak for: its own, or a partner's.
+        from: Domain,
+        /// One of the link's own domains.
+        to: Domain,
+    },
     /// What the link's adapter at another hub of the same bus has said by [`Up::Relay`]. Never relayed further.
     Relayed {
         /// The link it came over there.

@@ -56,7 +56,7 @@ impl Sip {
     /// A connection of ours to a client can be used: it is bound by an empty message.
     pub(crate) fn media_ready(&mut self, now: Now, conn: ConnId, number: u64) {
         if let Err(why) = self.check_client(conn, number) {
-            self.out.push(Output::Note { conn, text: format!("a session's connection is not used: {why}") });
+            self.out.push(Output::Note { conn, about: None, text: format!("a session's connection is not used: {why}") });
             return self.close(now, conn, CloseReason::Refused, "the client did not prove who it is");
         }
         let Some(known) = self.conns.get_mut(&conn) else { return };
@@ -87,7 +87,7 @@ impl Sip {
             _ if !conn.is_dialled() => Ok(()),
             _ => {
                 let Some(link) = self.links.get(&session.link) else { return Err("the link is gone".to_owned()) };
-                identity::proves(peer, &link.domains, &link.settings)
+                identity::proves(peer, &link.domains, &link.settings).map_err(|trouble| trouble.text)
             }
         }
     }
@@ -147,7 +147,7 @@ impl Sip {
             None => {
                 // The name alone is not enough where the client has said which certificate is its own.
                 if let Err(why) = self.check_client(conn, number) {
-                    self.out.push(Output::Note { conn, text: format!("a session's connection is not used: {why}") });
+                    self.out.push(Output::Note { conn, about: None, text: format!("a session's connection is not used: {why}") });
                     return self.media_refuse(now, conn, &request, 481);
                 }
                 self.bind(now, conn, number);

@@ -15,7 +15,7 @@ use interchange_adapter::{
 };
 use interchange_model::{
     Address, Body, DeliveryId, Domain, Down, Envelope, Health, Link, MessageId, Outcome, Pace, PlatformName, Refusal, Settings,
-    Text, Token, Up,
+    Text, Token, Trouble, Up,
 };
 
 pub(crate) fn domain(text: &str) -> Domain {
@@ -222,6 +222,8 @@ pub(crate) struct Hub {
     pub(crate) handshakes: Vec<(ConnId, TlsRole)>,
     pub(crate) closed: Vec<(ConnId, CloseReason)>,
     pub(crate) notes: Vec<String>,
+    /// Answers to questions whether a link works.
+    pub(crate) checked: Vec<(Domain, Domain, Result<(), Trouble>)>,
     /// What the broker was told and the test has not looked at.
     pub(crate) told: Vec<Up>,
     accepted: u64,
@@ -250,6 +252,7 @@ impl Hub {
             handshakes: Vec::new(),
             closed: Vec::new(),
             notes: Vec::new(),
+            checked: Vec::new(),
             told: Vec::new(),
             accepted: 0,
         };
@@ -292,6 +295,7 @@ impl Hub {
                     closing.push((conn, why));
                 }
                 Output::Note { text, .. } => self.notes.push(text),
+                Output::Checked { from, to, result, .. } => self.checked.push((from, to, result)),
             }
         }
         for (conn, why) in closing {

@@ -216,6 +216,7 @@ impl Core {
             settle(sink, &link, delivery.id, Outcome::Delivered);
         }
         self.link_up(sink, &link);
+        self.checked(sink, key, Ok(()));
         self.pump(now, sink, key);
         true
     }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use interchange_adapter::{CloseReason, ConnId, Identity, Now, Output, TlsPeer, TlsRole, Transport, Via};
-use interchange_model::{Domain, Refusal};
+use interchange_adapter::{About, CloseReason, ConnId, Identity, Now, Output, TlsPeer, TlsRole, Transport, Via};
+use interchange_model::{Domain, Fault, Refusal, Trouble};
 
 use super::stanzas::Held;
 use super::{Header, LIMIT_BEFORE, push_header};
@@ -93,6 +93,8 @@ pub(crate) struct Inbound {
     unproven: Option<IpAddr>,
     deadline: Option<Instant>,
     sent: Instant,
+    /// What its end means for a link.
+    about: Option<About>,
     alarm: Alarm,
 }
 
@@ -135,6 +137,7 @@ impl Inbound {
             unproven: Some(address),
             deadline: Some(now.instant + core.settings.answer()),
             sent: now.instant,
+            about: None,
             alarm: Alarm::default(),
         };
         stream.set_alarm(core);
@@ -263,7 +266,7 @@ impl Inbound {
         if why != CloseReason::Shutdown {
             let separator = if text.is_empty() { "" } else { ": " };
             let said = format!("the stream of {} was ended by {}{separator}{text}", self.claimed(), error.condition());
-            sink.note(self.conn, &said);
+            sink.note_about(self.conn, self.about.take(), &said);
         }
         if self.state != State::Handshake {
             let out = sink.write(self.conn);
@@ -308,7 +311,9 @@ impl Inbound {
     }
 
     /// A pair is proved: stanzas may come.
-    pub(super) fn prove(&mut self, now: Now, core: &mut Core, pair: Proved) {
+    pub(super) fn prove(&mut self, now: Now, core: &mut Core, sink: &mut Sink<'_>, pair: Proved) {
+        let said = format!("the server of {} has proved itself to {}", pair.partner, pair.own);
+        sink.note_of(self.conn, &pair.link.id, Ok(()), &said);
         self.codec.set_limit(pair.link.settings.max_stanza);
         self.deadline = None;
         self.count_out(core);
@@ -388,7 +393,7 @@ impl Inbound {
     fn push_features(&mut self, now: Now, core: &mut Core, sink: &mut Sink<'_>, link: Option<&LinkInfo>) {
         let proof = match (&self.tls, &self.header.from, link) {
             (Some(tls), Some(from), Some(link)) => proves(tls, from, &link.settings),
-            _ => Err(String::new()),
+            _ => Err(Trouble::new(Fault::NoCertificate, "")),
         };
         // EXTERNAL is offered only to whom it will work for (XEP-0178 §3).
         let external = proof.is_ok() && link.is_some_and(|link| link.settings.external());
@@ -397,7 +402,8 @@ impl Inbound {
             && !dialback
         {
             // Nothing is left to offer (XEP-0178 §3): say why, so that the other administrator need not guess.
-            return self.fail(core, sink, StreamError::NotAuthorized, why, CloseReason::Refused);
+            self.about = link.map(|link| About { link: link.id.clone(), sign: Err(why.fault) });
+            return self.fail(core, sink, StreamError::NotAuthorized, &why.text, CloseReason::Refused);
         }
         if let (Err(why), Some(_)) = (&proof, link) {
             sink.note(self.conn, &format!("{} is not offered EXTERNAL: {why}", self.claimed()));

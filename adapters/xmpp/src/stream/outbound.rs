@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use interchange_adapter::{CloseReason, ConnId, Identity, Now, Output, TlsPeer, TlsRole};
-use interchange_model::Refusal;
+use interchange_model::{Fault, Refusal, Trouble};
 
 use super::dialback::{Answer, push_question, push_request};
 use super::{Header, LIMIT_BEFORE, push_header};
@@ -42,14 +42,14 @@ pub(crate) enum Purpose {
 /// Why a stream cannot be used, or not any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// The peer does not want our domain.
-    Refused(Refusal),
+    /// The peer does not want our domain; what the senders are told, and why.
+    Refused(Refusal, Trouble),
     /// The peer closed the stream in good order.
     Closed,
     /// The peer cannot be reached, or stopped answering: heals alone.
-    Away(String),
+    Away(Trouble),
     /// The peer's certificate or its offers are not what the link demands: a person must act.
-    Misconfigured(String),
+    Misconfigured(Trouble),
 }
 
 /// What is waited for.
@@ -179,7 +179,7 @@ impl Outbound {
                     StreamError::from(malformed).push(sink.write(self.conn), &malformed.to_string());
                     sink.close(self.conn, CloseReason::Malformed);
                     let why = format!("{} sent what cannot be understood: {malformed}", self.pair.partner);
-                    self.fail(now, core, sink, Failure::Away(why))
+                    self.fail(now, core, sink, Failure::Away(Trouble::new(Fault::WrongProtocol, why)))
                 }
             };
             if !alive {
@@ -192,8 +192,8 @@ impl Outbound {
     pub(crate) fn closed(&mut self, now: Now, core: &mut Core, sink: &mut Sink<'_>, why: CloseReason, detail: &str) {
         let failure = match (self.state, why) {
             (State::Ready, CloseReason::PeerClosed | CloseReason::Finished) => Failure::Closed,
-            _ if detail.is_empty() => Failure::Away(format!("{}: {why}", self.pair.partner)),
-            _ => Failure::Away(format!("{}: {detail}", self.pair.partner)),
+            _ if detail.is_empty() => Failure::Away(Trouble::new(why.into(), format!("{}: {why}", self.pair.partner))),
+            _ => Failure::Away(Trouble::new(why.into(), format!("{}: {detail}", self.pair.partner))),
         };
         self.fail(now, core, sink, failure);
     }
@@ -210,9 +210,15 @@ impl Outbound {
             sink.close(self.conn, CloseReason::Finished);
             return false;
         }
+        let waited = self.state;
         self.end(sink, CloseReason::TimedOut);
         let why = format!("{} did not finish authentication within {} s", self.pair.partner, core.settings.answer_seconds);
-        self.fail(now, core, sink, Failure::Away(why))
+        let fault = match waited {
+            // It has the key, and what it asks the hub about it does not reach the hub, or the answer does not reach it.
+            State::Dialback => Fault::NoWayBack,
+            _ => Fault::Silent,
+        };
+        self.fail(now, core, sink, Failure::Away(Trouble::new(fault, why)))
     }
 
     /// Closes it in good order; it is not used any more.
@@ -269,16 +275,17 @@ impl Outbound {
         false
     }
 
-    /// The peer does not want our domain; `said` is how it put it.
-    fn refuse(&mut self, now: Now, core: &mut Core, sink: &mut Sink<'_>, why: Refusal, said: &str) -> bool {
-        self.note_refused(sink, said);
+    /// The peer does not want our domain; `said` is how it put it, and what that means.
+    fn refuse(&mut self, now: Now, core: &mut Core, sink: &mut Sink<'_>, why: Refusal, (fault, said): (Fault, &str)) -> bool {
+        let text = self.note_refused(sink, said);
         self.end(sink, CloseReason::Refused);
-        self.fail(now, core, sink, Failure::Refused(why))
+        self.fail(now, core, sink, Failure::Refused(why, Trouble::new(fault, text)))
     }
 
-    fn note_refused(&self, sink: &mut Sink<'_>, said: &str) {
+    fn note_refused(&self, sink: &mut Sink<'_>, said: &str) -> String {
         let text = format!("{} does not take {}: {}", self.pair.partner, self.pair.own, printable(said));
         sink.note(self.conn, &text);
+        text
     }
 
     fn answer(&self, core: &mut Core, answer: Answer) {
@@ -298,7 +305,7 @@ impl Outbound {
                     error.push(sink.write(self.conn), "");
                     sink.close(self.conn, CloseReason::Malformed);
                     let why = format!("{} does not speak this protocol: {}", self.pair.partner, error.condition());
-                    self.fail(now, core, sink, Failure::Misconfigured(why))
+                    self.fail(now, core, sink, Failure::Misconfigured(Trouble::new(Fault::WrongProtocol, why)))
                 }
             },
             (Frame::Element, Some(element)) => self.element(now, core, sink, element),
@@ -309,6 +316,7 @@ impl Outbound {
                     self.end(sink, CloseReason::PeerClosed);
                 }
                 let why = format!("{} closed the stream before it was authenticated", self.pair.partner);
+                let why = Trouble::new(Fault::Disconnected, why);
                 let failure = if self.state == State::Ready { Failure::Closed } else { Failure::Away(why) };
                 self.fail(now, core, sink, failure)
             }
@@ -333,7 +341,7 @@ impl Outbound {
             (State::Proceed, Namespace::Tls, _) => {
                 self.end(sink, CloseReason::TlsFailed);
                 let why = format!("{} offered TLS and then refused to begin it", self.pair.partner);
-                self.fail(now, core, sink, Failure::Away(why))
+                self.fail(now, core, sink, Failure::Away(Trouble::new(Fault::NoTls, why)))
             }
             (State::Sasl, Namespace::Sasl, "success") => {
                 // RFC 6120 §6.4.6
@@ -355,7 +363,7 @@ impl Outbound {
                     return true;
                 }
                 let said = element.children().map(Element::name).find(|name| *name != "text").unwrap_or("failure");
-                self.refuse(now, core, sink, Refusal::PeerRefused, said)
+                self.refuse(now, core, sink, Refusal::PeerRefused, (Fault::AuthenticationRefused, said))
             }
             (State::Dialback, Namespace::Dialback, "result") if self.concerns_us(element) => match element.attribute("type") {
                 Some("valid") => {
@@ -365,9 +373,17 @@ impl Outbound {
                 Some("error") => {
                     let said = condition_of(element);
                     let why = if said == "remote-server-timeout" { Refusal::TimedOut } else { Refusal::PeerRefused };
-                    self.refuse(now, core, sink, why, said)
+                    let fault = match said {
+                        "remote-server-timeout" | "remote-server-not-found" | "remote-connection-failed" => Fault::NoWayBack,
+                        "item-not-found" => Fault::HostUnknown,
+                        _ => Fault::DialbackRefused,
+                    };
+                    self.refuse(now, core, sink, why, (fault, said))
                 }
-                _ => self.refuse(now, core, sink, Refusal::PeerRefused, "our dialback key is invalid"),
+                _ => {
+                    let said = (Fault::DialbackRefused, "our dialback key is invalid");
+                    self.refuse(now, core, sink, Refusal::PeerRefused, said)
+                }
             },
             (State::Answer, Namespace::Dialback, "verify") if self.concerns_us(element) => {
                 let Purpose::Question { id, .. } = &self.purpose else { return true };
@@ -433,7 +449,7 @@ impl Outbound {
         if !self.secured && settings.require_tls {
             self.end(sink, CloseReason::TlsFailed);
             let why = format!("{} offers no TLS, which this link requires", self.pair.partner);
-            return self.fail(now, core, sink, Failure::Misconfigured(why));
+            return self.fail(now, core, sink, Failure::Misconfigured(Trouble::new(Fault::NoTls, why)));
         }
         self.dialback_offered =
             features.child(Namespace::DialbackFeature, "dialback").is_some() || self.codec.declares_dialback();
@@ -455,7 +471,8 @@ impl Outbound {
             return true;
         }
         // The peer offers EXTERNAL only to those whose certificate it believes (XEP-0178 §3).
-        self.refuse(now, core, sink, Refusal::PeerRefused, "it offers no authentication that this link allows")
+        let said = (Fault::NoAuthentication, "it offers no authentication that this link allows");
+        self.refuse(now, core, sink, Refusal::PeerRefused, said)
     }
 
     fn push_sasl(&self, sink: &mut Sink<'_>, name: &str) {
@@ -504,10 +521,13 @@ impl Outbound {
             "host-unknown" | "host-gone" | "policy-violation" | "not-authorized" | "invalid-from"
                 if self.state != State::Ready =>
             {
-                self.note_refused(sink, condition);
-                Failure::Refused(Refusal::PeerRefused)
+                let fault = match condition {
+                    "host-unknown" | "host-gone" => Fault::HostUnknown,
+                    _ => Fault::AuthenticationRefused,
+                };
+                Failure::Refused(Refusal::PeerRefused, Trouble::new(fault, self.note_refused(sink, condition)))
             }
-            _ => Failure::Away(said),
+            _ => Failure::Away(Trouble::new(Fault::Disconnected, said)),
         };
         // Of a stanza on which a peer ends its streams, again and again, the broker finds out which it is.
         self.fail(now, core, sink, failure)

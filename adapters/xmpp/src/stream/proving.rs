@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use interchange_adapter::{CloseReason, Now};
-use interchange_model::Domain;
+use interchange_model::{Domain, Fault};
 
 use super::dialback::{Answer, push_answer};
 use super::inbound::{Inbound, Proved, State};
@@ -64,7 +64,7 @@ impl Inbound {
         self.write(now, sink).extend_from_slice(b"<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>");
         self.external = Some((to.clone(), from.clone()));
         if self.find(&to, &from).is_none() {
-            self.prove(now, core, Proved { own: to, partner: from, link });
+            self.prove(now, core, sink, Proved { own: to, partner: from, link });
         }
         // RFC 6120 §6.4.6
         self.restart();
@@ -73,7 +73,11 @@ impl Inbound {
     fn sasl_fails(&mut self, now: Now, core: &mut Core, sink: &mut Sink<'_>, condition: &str) {
         let failure = format!("<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><{condition}/></failure>");
         self.write(now, sink).extend_from_slice(failure.as_bytes());
-        sink.note(self.conn, &format!("{} failed to authenticate: {condition}", self.claimed()));
+        let said = format!("{} failed to authenticate: {condition}", self.claimed());
+        match self.header.from.as_ref().and_then(|from| core.directory.owner(from)) {
+            Some(link) => sink.note_of(self.conn, &link.id, Err(Fault::AuthenticationRefused), &said),
+            None => sink.note(self.conn, &said),
+        }
         self.state = State::Open;
         self.attempts += 1;
         // RFC 6120 §6.4.5: the stream stays open for another try, or for dialback.
@@ -97,8 +101,13 @@ impl Inbound {
         };
         if let Some(answer) = answer {
             if let Answer::Error(error) = answer {
+                let link = Domain::parse(from).ok().and_then(|from| core.directory.owner(&from).cloned());
                 let (from, to) = (from.escape_debug(), to.escape_debug());
-                sink.note(self.conn, &format!("dialback from {from} to {to} was refused: {}", error.condition));
+                let said = format!("dialback from {from} to {to} was refused: {}", error.condition);
+                match link {
+                    Some(link) => sink.note_of(self.conn, &link.id, Err(Fault::DialbackRefused), &said),
+                    None => sink.note(self.conn, &said),
+                }
             }
             push_answer(self.write(now, sink), to, from, None, answer);
             self.lend(now, core, sink);
@@ -135,7 +144,7 @@ impl Inbound {
         }
         // XEP-0344 §2: who has the certificate need not be called back.
         if self.tls.as_ref().is_some_and(|tls| proves(tls, partner, &link.settings).is_ok()) {
-            self.prove(now, core, Proved { own: own.clone(), partner: partner.clone(), link });
+            self.prove(now, core, sink, Proved { own: own.clone(), partner: partner.clone(), link });
             return Some(Answer::Valid);
         }
         if !link.settings.dialback() {
@@ -159,7 +168,7 @@ impl Inbound {
         let link = link.filter(|link| core.directory.hosts_for(&pair.own, link)).cloned();
         let answer = match (verdict.answer, link) {
             (Answer::Valid, Some(link)) => {
-                self.prove(now, core, Proved { own: pair.own.clone(), partner: pair.partner.clone(), link });
+                self.prove(now, core, sink, Proved { own: pair.own.clone(), partner: pair.partner.clone(), link });
                 Answer::Valid
             }
             (Answer::Valid, None) => Answer::Error(StanzaError::POLICY_VIOLATION),
@@ -169,10 +178,13 @@ impl Inbound {
         };
         match answer {
             Answer::Valid => {}
-            Answer::Invalid => sink.note(self.conn, &format!("the server of {} says that this peer is not it", pair.partner)),
+            Answer::Invalid => {
+                let said = format!("the server of {} says that this peer is not it", pair.partner);
+                self.note_unproved(core, sink, &pair.partner, &said);
+            }
             Answer::Error(error) => {
                 let said = format!("dialback from {} to {} did not succeed: {}", pair.partner, pair.own, error.condition);
-                sink.note(self.conn, &said);
+                self.note_unproved(core, sink, &pair.partner, &said);
             }
         }
         push_answer(self.write(now, sink), &pair.own.to_unicode(), &pair.partner.to_unicode(), None, answer);
@@ -180,6 +192,13 @@ impl Inbound {
         // XEP-0220 §2.2.1: a wrong key ends the stream.
         if answer == Answer::Invalid {
             self.close(core, sink, CloseReason::Refused);
+        }
+    }
+
+    fn note_unproved(&self, core: &Core, sink: &mut Sink<'_>, partner: &Domain, said: &str) {
+        match core.directory.owner(partner) {
+            Some(link) => sink.note_of(self.conn, &link.id, Err(Fault::DialbackRefused), said),
+            None => sink.note(self.conn, said),
         }
     }
 

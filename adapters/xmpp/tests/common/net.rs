@@ -105,7 +105,7 @@ impl Net {
                 self.hubs[theirs.0].secured(theirs.1, shown);
                 self.hubs[at].secured(conn, seen);
             }
-            Output::Broker(_) | Output::Note { .. } => {}
+            Output::Broker(_) | Output::Note { .. } | Output::Checked { .. } => {}
         }
     }
 

@@ -146,6 +146,12 @@ mod tests {
         async fn texts(&self, _: Domain, _: String) -> Result<Vec<NameServer>, String> {
             self.0.clone()
         }
+        async fn examine(&self, _: LinkId) -> Option<Vec<crate::Finding>> {
+            None
+        }
+        fn probes(&self) -> BTreeMap<LinkId, crate::Probe> {
+            BTreeMap::new()
+        }
         fn links(&self) -> BTreeMap<LinkId, Health> {
             BTreeMap::new()
         }
@@ -187,6 +193,7 @@ mod tests {
                 about,
                 tokens: Tokens::default(),
                 checks: tokio::sync::Semaphore::new(1),
+                examinations: tokio::sync::Semaphore::new(1),
                 repeats: Repeats::default(),
                 observed: Arc::new(Says(says)),
             };

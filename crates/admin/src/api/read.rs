@@ -178,9 +178,20 @@ pub(super) async fn guide<O: Observed>(
     Path(link): Path<String>,
     product: Result<Query<ForProduct>, QueryRejection>,
 ) -> Result<Json<Guide>, Problem> {
+    let (product, facts) = told(&api, &actor, &link, product)?;
+    Ok(Json(interchange_guide::guide(product, &facts)))
+}
+
+/// The product that is asked about, and the facts of the link: what a guide, or a remedy, is made of.
+pub(super) fn told<O: Observed>(
+    api: &Api<O>,
+    actor: &Actor,
+    link: &str,
+    product: Result<Query<ForProduct>, QueryRejection>,
+) -> Result<(Product, Facts), Problem> {
     let Query(ForProduct { product }) = product.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;
     let registry = api.members.watch().borrow().clone();
-    let found = registry.link(&link.as_str().into()).filter(|link| actor.role.sees(&link.member));
+    let found = registry.link(&link.into()).filter(|link| actor.role.sees(&link.member));
     let none = || Problem::new(StatusCode::NOT_FOUND, format!("there is no link `{}`", link.escape_debug()));
     let link = found.ok_or_else(none)?;
     let fitting = || Product::ALL.into_iter().filter(|product| product.platform() == Some(link.platform.as_str()));
@@ -208,7 +219,7 @@ pub(super) async fn guide<O: Observed>(
         trust: api.about.trust.clone(),
         partners: registry.partner_domains(&link.id),
     };
-    Ok(Json(interchange_guide::guide(product, &facts)))
+    Ok((product, facts))
 }
 
 #[derive(Deserialize)]

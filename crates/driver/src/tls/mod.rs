@@ -17,7 +17,7 @@ mod verify;
 
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-use interchange_adapter::{Identity, TlsPeer, TlsRole};
+use interchange_adapter::{CloseReason, Identity, TlsPeer, TlsRole};
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::server::NoServerSessionStorage;
@@ -101,19 +101,20 @@ impl Tls {
     }
 
     /// The handshake, and what the peer showed in it; else why not, for a person (it may hold text from outside).
-    pub(crate) async fn handshake(&self, tcp: TcpStream, role: &TlsRole) -> Result<(TlsStream<TcpStream>, TlsPeer), String> {
+    pub(crate) async fn handshake(&self, tcp: TcpStream, role: &TlsRole) -> Result<(TlsStream<TcpStream>, TlsPeer), Unsecured> {
         let state = self.current();
         let stream: TlsStream<TcpStream> = match role {
             TlsRole::Server { identity, alpn } => {
                 if state.identities.is_empty() {
-                    return Err("the hub has no certificate to show; configure one".to_owned());
+                    return Err(Unsecured::failed("the hub has no certificate to show; configure one"));
                 }
                 let acceptor = TlsAcceptor::from(Arc::new(state.server_config(identity, alpn)));
                 acceptor.accept(tcp).await.map_err(|error| explain(&error))?.into()
             }
             TlsRole::Client { server_name, identity, alpn } => {
-                let name = ServerName::try_from(server_name.clone())
-                    .map_err(|_| format!("`{}` is not a name that TLS can ask for", text::escaped(server_name, 100)))?;
+                let name = ServerName::try_from(server_name.clone()).map_err(|_| {
+                    Unsecured::failed(format!("`{}` is not a name that TLS can ask for", text::escaped(server_name, 100)))
+                })?;
                 let connector = TlsConnector::from(Arc::new(state.client_config(identity, alpn)));
                 connector.connect(name, tcp).await.map_err(|error| explain(&error))?.into()
             }
@@ -127,7 +128,7 @@ impl Tls {
         };
         let certificate = match common.peer_certificates() {
             Some([leaf, intermediates @ ..]) => {
-                Some(state.judge.examine(leaf, intermediates).map_err(|error| error.to_string())?)
+                Some(state.judge.examine(leaf, intermediates).map_err(|error| Unsecured::failed(error.to_string()))?)
             }
             _ => None,
         };
@@ -194,13 +195,47 @@ fn protocols(alpn: &[&str]) -> Vec<Vec<u8>> {
     alpn.iter().map(|name| name.as_bytes().to_vec()).collect()
 }
 
+/// A handshake that failed.
+#[derive(Debug)]
+pub(crate) struct Unsecured {
+    /// `TlsFailed` or `CertificateRefused`.
+    pub(crate) why: CloseReason,
+    /// The same for a person; it may hold text from outside.
+    pub(crate) text: String,
+}
+
+impl Unsecured {
+    fn failed(text: impl Into<String>) -> Self {
+        Self { why: CloseReason::TlsFailed, text: text.into() }
+    }
+}
+
+/// Whether a peer ends a connection because of our certificate (RFC 8446 §6.2), and not for any other reason.
+pub(crate) fn failure_of(error: &rustls::Error) -> CloseReason {
+    use rustls::AlertDescription as Alert;
+    match error {
+        rustls::Error::AlertReceived(
+            Alert::NoCertificate
+            | Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::CertificateRequired
+            | Alert::UnknownCA
+            | Alert::AccessDenied,
+        ) => CloseReason::CertificateRefused,
+        _ => CloseReason::TlsFailed,
+    }
+}
+
 /// What went wrong in a handshake, and what to check.
-fn explain(error: &std::io::Error) -> String {
+fn explain(error: &std::io::Error) -> Unsecured {
     let Some(inner) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
-        return match error.kind() {
+        return Unsecured::failed(match error.kind() {
             std::io::ErrorKind::UnexpectedEof => "the peer closed the connection during the handshake".to_owned(),
             _ => error.to_string(),
-        };
+        });
     };
     let advice = match inner {
         rustls::Error::AlertReceived(_) => "; the peer's log says why it refused",
@@ -208,5 +243,5 @@ fn explain(error: &std::io::Error) -> String {
         rustls::Error::InvalidMessage(_) => "; does the peer speak TLS on this port at once, or only after STARTTLS?",
         _ => "",
     };
-    format!("{inner}{advice}")
+    Unsecured { why: failure_of(inner), text: format!("{inner}{advice}") }
 }

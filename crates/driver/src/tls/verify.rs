@@ -161,10 +161,10 @@ impl Judge {
         let key_sha256 = Sha256::digest(parsed.subject_public_key_info().as_ref()).into();
         let read = Leaf::read(leaf);
         let chain = self.chain(leaf, intermediates, UnixTime::now()).map_err(|error| {
-            // The library calls a self-signed certificate that says "I am an authority" a misuse; to a person it is unknown.
+            // The library calls a self-signed certificate that says "I am an authority" a misuse, and any other one unknown.
             let own = read.as_ref().is_some_and(Leaf::is_self_issued);
             match fault(&error) {
-                ChainFault::Invalid(_) if own => ChainFault::UnknownAuthority,
+                ChainFault::Invalid(_) | ChainFault::UnknownAuthority if own => ChainFault::SelfSigned,
                 fault => fault,
             }
         });

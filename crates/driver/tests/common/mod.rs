@@ -86,6 +86,7 @@ pub async fn start(options: Options, build: impl FnMut() -> Box<dyn Adapter> + S
         reach: options.reach.unwrap_or_else(loopback),
         limits: options.limits,
         up,
+        observer: None,
         down,
     };
     let driver = Driver::start(setup, build).unwrap();

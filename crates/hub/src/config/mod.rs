@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use interchange_adapter::{Platform, Transport};
 use interchange_broker::Limits;
@@ -85,6 +86,8 @@ pub struct Config {
     pub limits: Limits,
     /// Where metrics and health are served, without TLS: a loopback address.
     pub admin: Option<SocketAddr>,
+    /// The time between two probes of a link; `None`: links are not probed.
+    pub canary: Option<Duration>,
     /// Certificate and key files that the hub shows, in order; the first is the default.
     pub identities: Vec<IdentityFiles>,
     /// Files of certificate authorities that peers may lead to.
@@ -206,6 +209,7 @@ impl Check<'_> {
         let bus = self.bus(&file);
         let limits = self.limits(&file.limits);
         let admin = self.admin(file.admin.address.as_ref());
+        let canary = self.canary(file.canary.seconds.as_ref());
         let (Some(domain), true) = (hub_domain, self.faults.is_empty()) else {
             return Err(self.faults);
         };
@@ -218,6 +222,7 @@ impl Check<'_> {
             name_servers,
             authority_port: file.dns.authority_port.unwrap_or(53),
             admin,
+            canary,
             allow_targets,
             limits,
             identities,

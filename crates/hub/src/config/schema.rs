@@ -25,6 +25,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) admin: AdminEntry,
     #[serde(default)]
+    pub(super) canary: CanaryEntry,
+    #[serde(default)]
     pub(super) rabbitmq: RabbitEntry,
     #[serde(default)]
     pub(super) listener: Vec<ListenerEntry>,
@@ -103,6 +105,14 @@ pub(super) struct IdentityEntry {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct AdminEntry {
     pub(super) address: Option<Spanned<String>>,
+}
+
+/// `[canary]`
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct CanaryEntry {
+    /// Seconds between two probes of a link; 0: none.
+    pub(super) seconds: Option<Spanned<u64>>,
 }
 
 /// `[rabbitmq]`: what an address cannot say.

@@ -1,5 +1,6 @@
 //! The API over HTTP.
 
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ use crate::{registered, secret};
 
 /// A change may wait for another node's; more than this is a hub that hangs.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(15);
+/// How long an examination may take.
+const EXAMINED_WITHIN: Duration = Duration::from_secs(120);
 
 /// Asks one hub with one token.
 #[derive(Debug)]
@@ -87,6 +90,18 @@ impl Client {
     pub fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         let request = self.agent.post(format!("{}{path}", self.url)).header("Authorization", format!("Bearer {}", self.token));
         self.read(request.send_json(body))
+    }
+
+    /// What the API answers to an examination, which takes up to a minute.
+    ///
+    /// # Errors
+    /// When nothing answers, or it refuses.
+    pub fn examine(&self, path: &str) -> anyhow::Result<Value> {
+        if std::io::stderr().is_terminal() {
+            eprintln!("the link is looked at and tried: up to a minute …");
+        }
+        let request = self.agent.post(format!("{}{path}", self.url)).header("Authorization", format!("Bearer {}", self.token));
+        self.read(request.config().timeout_global(Some(EXAMINED_WITHIN)).build().send_json(Value::Null))
     }
 
     fn read(&self, answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> anyhow::Result<Value> {

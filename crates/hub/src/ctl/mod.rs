@@ -1,4 +1,4 @@
-//! `interchange member|domain|link|partner|user|audit`: the API of the running hub from a terminal.
+//! `interchange member|domain|link|partner|user|doctor|audit`: the API of the running hub from a terminal.
 //!
 //! All of it goes by the API, and nothing else: what cannot be done there cannot be done here. On the hub's own machine the address comes from
 //! `hub.toml` and the token from the data directory; elsewhere both are given.
@@ -89,6 +89,17 @@ pub enum Command {
         /// What.
         #[command(subcommand)]
         command: User,
+    },
+    /// Examine a link and try it, up to a minute: what works, what does not, and what to do about it. Exit code 1 if something does not work.
+    Doctor {
+        /// Where the hub is.
+        #[command(flatten)]
+        reach: Reach,
+        /// Which link.
+        link: String,
+        /// The product at its other end, for which the remedies are: prosody, ejabberd, kamailio and so on.
+        #[arg(long)]
+        product: Option<String>,
     },
     /// What waits for each link.
     Queue {
@@ -300,6 +311,7 @@ pub enum RoleName {
 enum Request {
     Read(&'static str),
     Guide(String),
+    Doctor(String),
     Trace(String, Option<String>),
     Check(String),
     Change(Value),
@@ -307,11 +319,20 @@ enum Request {
     Audit(u32),
 }
 
+/// What a command has to say.
+#[derive(Debug)]
+pub struct Said {
+    /// To be printed.
+    pub text: String,
+    /// Whether what was asked about is in order.
+    pub good: bool,
+}
+
 /// Asks the hub, and answers what is to be printed.
 ///
 /// # Errors
 /// When the hub does not answer, or refuses: with its reason.
-pub fn run(command: Command) -> anyhow::Result<String> {
+pub fn run(command: Command) -> anyhow::Result<Said> {
     let (reach, request) = match command {
         Command::Member { reach, command } => (reach, member(command)),
         Command::Domain { reach, command } => (reach, domain(command)?),
@@ -319,6 +340,7 @@ pub fn run(command: Command) -> anyhow::Result<String> {
         Command::Partner { reach, command } => (reach, partner(command)),
         Command::Barrier { reach, command } => (reach, barrier(command)),
         Command::User { reach, command } => (reach, user(command)),
+        Command::Doctor { reach, link, product } => (reach, Request::Doctor(of_link(&link, "doctor", product.as_deref())?)),
         Command::Queue { reach } => (reach, Request::Read("queues")),
         Command::Trace { reach, first, second } => (reach, Request::Trace(first, second)),
         Command::Audit { reach, limit } => (reach, Request::Audit(limit)),
@@ -327,6 +349,7 @@ pub fn run(command: Command) -> anyhow::Result<String> {
     let (answer, show): (Value, fn(&Value) -> String) = match request {
         Request::Read(what) => (client.get(&format!("/api/v1/{what}"))?, show::of(what)),
         Request::Guide(path) => (client.get(&path)?, show::guide),
+        Request::Doctor(path) => (client.examine(&path)?, show::examination),
         Request::Check(domain) => (client.post(&format!("/api/v1/domains/{domain}/check"), &Value::Null)?, show::checked),
         Request::Trace(id, None) => (client.ask("/api/v1/trace", &[("id", &id)])?, show::trace),
         Request::Trace(from, Some(to)) => (client.ask("/api/v1/trace", &[("from", &from), ("to", &to)])?, show::trace),
@@ -334,7 +357,8 @@ pub fn run(command: Command) -> anyhow::Result<String> {
         Request::Change(change) => (client.post("/api/v1/changes", &change)?, show::changed),
         Request::User(user) => (client.post("/api/v1/users", &user)?, show::token),
     };
-    Ok(if reach.json { format!("{answer}\n") } else { show(&answer) })
+    let good = answer["verdict"] != "failed";
+    Ok(Said { text: if reach.json { format!("{answer}\n") } else { show(&answer) }, good })
 }
 
 fn change(name: &str, mut rest: Value) -> Request {
@@ -362,17 +386,20 @@ fn domain(command: Domain) -> anyhow::Result<Request> {
     })
 }
 
+/// The path of something about a link.
+fn of_link(link: &str, what: &str, product: Option<&str>) -> anyhow::Result<String> {
+    let named = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
+    if !named(link) || !product.is_none_or(named) {
+        anyhow::bail!("names of links and products have letters, digits, `-` and `.`");
+    }
+    let product = product.map(|product| format!("?product={product}")).unwrap_or_default();
+    Ok(format!("/api/v1/links/{link}/{what}{product}"))
+}
+
 fn link(command: Link) -> anyhow::Result<Request> {
     Ok(match command {
         Link::List => Request::Read("links"),
-        Link::Guide { link, product } => {
-            let named = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
-            if !named(&link) || !product.as_deref().is_none_or(named) {
-                anyhow::bail!("names of links and products have letters, digits, `-` and `.`");
-            }
-            let product = product.map(|product| format!("?product={product}")).unwrap_or_default();
-            Request::Guide(format!("/api/v1/links/{link}/guide{product}"))
-        }
+        Link::Guide { link, product } => Request::Guide(of_link(&link, "guide", product.as_deref())?),
         Link::Remove { link } => change("remove-link", json!({"link": link})),
         Link::Set { link, member, platform, domains, settings } => {
             let settings = read_settings(&settings)?;

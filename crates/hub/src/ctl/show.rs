@@ -65,6 +65,31 @@ pub(super) fn guide(answer: &Value) -> String {
     }
 }
 
+/// A line for each finding, with a sign; under those that are not as they should be, what to do.
+pub(super) fn examination(answer: &Value) -> String {
+    let mut shown = format!("link {}, as {}\n", text(&answer["link"]), text(&answer["product"]));
+    for row in answer["findings"].as_array().into_iter().flatten() {
+        let sign = match row["result"].as_str() {
+            Some("ok") => '✔',
+            Some("unknown") => '?',
+            Some("warning") => '!',
+            _ => '✖',
+        };
+        let fault = row["fault"].as_str().map(|_| format!(" [{}]", text(&row["fault"]))).unwrap_or_default();
+        let _ = writeln!(shown, "{sign} {:<11} {}: {}{fault}", text(&row["check"]), text(&row["subject"]), text(&row["says"]));
+        if row["fix"].is_string() {
+            let _ = writeln!(shown, "              → {}", text(&row["fix"]));
+        }
+    }
+    let verdict = match answer["verdict"].as_str() {
+        Some("failed") => "the link does not work",
+        Some("warning") => "the link works, and something should be looked at",
+        _ => "the link works",
+    };
+    let _ = writeln!(shown, "{verdict}");
+    shown
+}
+
 fn domains(answer: &Value) -> String {
     let mut shown = table(answer, &["domain", "member", "proof", "kept in"], |row| {
         let proof = &row["proof"];

@@ -144,6 +144,7 @@ impl FirmServer {
             reach: Reach::everywhere(),
             limits: Limits::default(),
             up,
+            observer: None,
             down: from_script,
         };
         let domain = Domain::parse(firm.domain)?;
