@@ -14,11 +14,12 @@ packages="
     dnsmasq-base
     rabbitmq-server
     prometheus
+    postgresql-15 postgresql-client-15
     sip-tester
     python3 python3-slixmpp
     liblinphone10 linphone-common
 "
-services="prosody.service ejabberd.service kamailio.service rabbitmq-server.service prometheus.service prometheus-node-exporter.service epmd.socket epmd.service"
+services="prosody.service ejabberd.service kamailio.service rabbitmq-server.service prometheus.service prometheus-node-exporter.service postgresql.service postgresql@.service epmd.socket epmd.service"
 
 missing=""
 for package in $packages; do

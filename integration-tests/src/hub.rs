@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::certificates::{Authority, Identity, Leaf};
 use crate::ports::ReservedPort;
+use crate::postgresql::PostgreSql;
 use crate::processes::{Directory, Program, Usage};
 use crate::rabbitmq::RabbitMq;
 
@@ -65,6 +66,7 @@ pub struct HubFiles {
     settings: String,
     rabbitmq: Option<RabbitMq>,
     bus: Option<String>,
+    store: String,
     limits: &'static str,
     community: &'static str,
 }
@@ -89,6 +91,7 @@ impl HubFiles {
             settings: String::new(),
             rabbitmq: std::env::var(BUS_VARIABLE).is_ok_and(|bus| bus == "rabbitmq").then(RabbitMq::start),
             bus: None,
+            store: String::new(),
             limits: NO_LIMITS,
             community: "open",
         }
@@ -111,11 +114,12 @@ impl HubFiles {
         let authority = self.directory.write("ca.pem", &self.authority);
         let bus = self.bus_url().unwrap_or_else(|| "embedded".to_owned());
         let mut file = format!(
-            "[hub]\ndomain = \"{HUB_DOMAIN}\"\ndata_directory = \"data\"\nbus = \"{bus}\"\ncommunity = \"{}\"\nlog = \"json\"\n\n\
+            "[hub]\ndomain = \"{HUB_DOMAIN}\"\ndata_directory = \"data\"\nbus = \"{bus}\"\ncommunity = \"{}\"\nlog = \"json\"\n{}\n\
              [network]\nallow_targets = [\"127.0.0.0/8\"]\n\n\
              {}\
              [tls]\nauthorities = [\"{}\"]\nsystem_authorities = false\n",
             self.community,
+            self.store,
             self.limits,
             authority.display()
         );
@@ -206,6 +210,15 @@ impl HubFiles {
     pub fn use_bus(&mut self, url: &str) {
         self.bus = Some(url.to_owned());
         self.rabbitmq = None;
+    }
+
+    /// From now on what is registered is in this PostgreSQL. To be called before it is configured.
+    pub fn use_store(&mut self, server: &PostgreSql) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let password = self.directory.write("store.password", crate::postgresql::PASSWORD);
+        std::fs::set_permissions(&password, std::fs::Permissions::from_mode(0o600)).expect("the file is ours");
+        self.store = format!("store = \"{}\"\n", server.url());
+        let _ = write!(self.settings, "\n[postgresql]\npassword_file = \"{}\"\n", password.display());
     }
 
     /// The RabbitMQ it runs on: somebody else's, or its own.

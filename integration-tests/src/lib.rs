@@ -18,6 +18,7 @@ pub mod kamailio;
 pub mod load;
 pub mod msrp_client;
 pub mod ports;
+pub mod postgresql;
 pub mod processes;
 pub mod prometheus;
 pub mod prosody;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use interchange_integration_tests::api::{Api, read};
 use interchange_integration_tests::certificates::Authority;
 use interchange_integration_tests::hub::{Hub, HubFiles, binary};
+use interchange_integration_tests::postgresql::PostgreSql;
 use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -33,7 +34,14 @@ fn a_change_that_is_sent_again_under_its_key_is_made_once() {
 
 /// A hub without any firm.
 fn bare() -> (HubFiles, Hub) {
+    bare_with(None)
+}
+
+fn bare_with(store: Option<&PostgreSql>) -> (HubFiles, Hub) {
     let mut files = HubFiles::new(&Authority::new("Test authority"));
+    if let Some(server) = store {
+        files.use_store(server);
+    }
     files.configure(&Authority::new("Test authority"), &[]);
     let hub = files.start();
     (files, hub)
@@ -239,7 +247,21 @@ fn a_copy_is_made_while_the_hub_runs_and_put_back_while_it_does_not() {
 /// SIGKILL in the midst of changes, twenty times: what was answered is there, and what is there is whole.
 #[test]
 fn a_crash_leaves_each_change_whole_or_absent() {
-    let (files, mut hub) = bare();
+    let (files, hub) = bare();
+    crash(&files, hub);
+}
+
+/// The same, with what is registered in a PostgreSQL.
+#[test]
+fn a_crash_leaves_each_change_whole_or_absent_on_postgresql() {
+    let server = PostgreSql::start();
+    let (files, hub) = bare_with(Some(&server));
+    crash(&files, hub);
+    // It was there, and nowhere else.
+    assert!(server.ask("SELECT count(*) FROM entry WHERE kind = 'member'").parse::<u32>().expect("a number") > 20);
+}
+
+fn crash(files: &HubFiles, mut hub: Hub) {
     let token = files.operator_token();
     let (mut answered, mut number) = (Vec::new(), 0);
     for round in 0..20_u64 {
@@ -278,4 +300,59 @@ fn a_crash_leaves_each_change_whole_or_absent() {
     let audited = audit.as_array().expect("a list").iter().filter(|row| row["change"] == "add-member").count();
     assert_eq!(audited.min(999), (there.len() - 1).min(999));
     println!("{} changes answered, {extra} more were there, in 20 crashes", answered.len());
+}
+
+/// Two hubs on one PostgreSQL: what one registers is live at the other within two seconds; what is wrong changes nothing at either; both go on while the
+/// database is away, and say so.
+#[test]
+fn hubs_that_share_a_postgresql_know_the_same() {
+    let mut server = PostgreSql::start();
+    let (files, _hub) = bare_with(Some(&server));
+    let (others, _other) = bare_with(Some(&server));
+    // The first has made the first user, of both.
+    let token = files.operator_token();
+    assert!(!others.configuration().with_file_name("data").join("operator.token").exists());
+    let (one, two) = (Api::new(files.admin.number(), &token), Api::new(others.admin.number(), &token));
+    let knows = |api: &Api, member: &str| api.get("members").1.to_string().contains(&format!("\"member\":\"{member}\""));
+    let within = |limit: Duration, what: &dyn Fn() -> bool| {
+        let begun = std::time::Instant::now();
+        while !what() {
+            assert!(begun.elapsed() < limit, "not within {limit:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        begun.elapsed()
+    };
+    one.change(json!({"change": "add-member", "member": "acme", "name": "Acme"}));
+    let took = within(Duration::from_secs(2), &|| knows(&two, "acme"));
+    println!("at the other hub after {took:?}");
+    two.change(json!({"change": "add-domain", "member": "acme", "domain": "acme.example"}));
+    let versions =
+        |api: &Api| api.get("audit").1.as_array().map(|rows| rows.iter().map(|row| row["version"].clone()).collect::<Vec<_>>());
+    let before = versions(&one);
+    let why = one.refused(
+        json!({"change": "set-link", "link": "acme", "member": "acme", "platform": "xmpp", "domains": ["acme.example"]}),
+        409,
+    );
+    assert!(why.contains("not proven"), "{why}");
+    assert_eq!((versions(&one), versions(&two)), (before.clone(), before));
+    // The way to a copy is said with the address, and without the password.
+    let backup =
+        Command::new(binary()).args(["backup", "copy.db", "--config"]).arg(files.configuration()).output().expect("it runs");
+    let said = String::from_utf8_lossy(&backup.stderr).into_owned();
+    assert!(!backup.status.success() && said.contains("pg_dump --format=custom -f copy.db postgresql://interchange@"), "{said}");
+    let up = |api: &Api, wanted: &str| {
+        let url = api.url.replace("/api/v1/", "/metrics");
+        let metrics = api.agent.get(url).call().expect("the hub answers").body_mut().read_to_string().expect("text");
+        metrics.contains(&format!("interchange_store_up {wanted}"))
+    };
+    assert!(up(&one, "1"));
+    server.kill();
+    within(SOON, &|| up(&one, "0") && up(&two, "0"));
+    assert!(knows(&one, "acme") && knows(&two, "acme"), "they go on with what they know");
+    let why = two.refused(json!({"change": "add-member", "member": "globex", "name": "G"}), 503);
+    assert!(why.contains("database"), "{why}");
+    server.start_again();
+    within(SOON, &|| up(&one, "1") && up(&two, "1"));
+    two.change(json!({"change": "add-member", "member": "initech", "name": "I"}));
+    within(Duration::from_secs(2), &|| knows(&one, "initech"));
 }

@@ -145,7 +145,7 @@ fn main() -> ExitCode {
             Ok(())
         }
         Command::Backup { file, config } => load(&config).and_then(|config| {
-            runtime()?.block_on(interchange_registry::Store::back_up(&config.data_directory, &file))?;
+            runtime()?.block_on(registered::back_up(&config, &file))?;
             println!("{} holds what is registered now", file.display());
             Ok(())
         }),

@@ -8,6 +8,7 @@ use interchange_admin::{Asked, Finding, NameServer, Observed, Probe, TraceRow, W
 use interchange_broker::Metrics;
 use interchange_driver::{AuthorityAnswer, DriverStats, Reach, Resolver};
 use interchange_model::{Domain, Health, LinkId, PlatformName};
+use interchange_registry::Members;
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
@@ -34,6 +35,7 @@ pub(crate) struct Hub {
     lookup: Lookup,
     history: History,
     doctor: Doctor,
+    members: Arc<Members>,
 }
 
 /// By what the proofs of domains are looked up.
@@ -52,7 +54,7 @@ impl Hub {
         health: watch::Receiver<BTreeMap<LinkId, Health>>,
         certificates: Vec<(String, SystemTime)>,
         lookup: Lookup,
-        (history, doctor): (History, Doctor),
+        (history, doctor, members): (History, Doctor, Arc<Members>),
     ) -> prometheus::Result<Self> {
         let registry = Registry::new();
         metrics.register(&registry)?;
@@ -64,7 +66,7 @@ impl Hub {
         let started = Gauge::new("interchange_start_time_seconds", "When the process started, in seconds since 1970.")?;
         started.set(seconds(SystemTime::now()));
         registry.register(Box::new(started))?;
-        Ok(Self { registry, bus, drivers, health, certificates, lookup, history, doctor })
+        Ok(Self { registry, bus, drivers, health, certificates, lookup, history, doctor, members })
     }
 
     /// Connections and bytes, from the drivers' own counters.
@@ -164,6 +166,16 @@ impl Hub {
         Ok(())
     }
 
+    fn of_store(&self, families: &mut Vec<MetricFamily>) -> prometheus::Result<()> {
+        let up = IntGauge::new(
+            "interchange_store_up",
+            "Whether the database of what is registered answered at the last look. While it is 0 the hub goes by what it knew before.",
+        )?;
+        up.set(i64::from(self.members.is_current()));
+        families.extend(up.collect());
+        Ok(())
+    }
+
     /// What the canary has found.
     fn of_probes(&self, families: &mut Vec<MetricFamily>) -> prometheus::Result<()> {
         let gauge = |name: &str, help: &str| GaugeVec::new(Opts::new(name, help), &["link"]);
@@ -213,6 +225,7 @@ impl Observed for Hub {
         let done = self
             .of_drivers(&mut families)
             .and_then(|()| self.of_links(&mut families))
+            .and_then(|()| self.of_store(&mut families))
             .and_then(|()| self.of_probes(&mut families))
             .and_then(|()| self.of_certificates(&mut families));
         if let Err(error) = done.and(self.of_queues(&mut families).await) {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use interchange_admin::{About, new_token};
 use interchange_guide::{FileName, Trust};
 use interchange_model::{Link, SettingsError};
@@ -53,7 +53,7 @@ pub async fn with_registered(mut config: Config) -> anyhow::Result<Config> {
     if !there {
         return Ok(config);
     }
-    let store = Store::open(&config.data_directory).await?;
+    let store = Store::open_with(&config.data_directory, &config.store.database()?).await?;
     let members = open(&config, store.clone()).await?;
     let (_, directory) = members.directory();
     config.members.extend(directory.members.iter().map(|(id, member)| (id.clone(), member.name.clone())));
@@ -65,11 +65,28 @@ pub async fn with_registered(mut config: Config) -> anyhow::Result<Config> {
     Ok(config)
 }
 
+/// Writes a copy of what is registered to a new file.
+///
+/// # Errors
+/// As [`Store::back_up`]; and where the store is a PostgreSQL, which has a way of its own: the error says it.
+pub async fn back_up(config: &Config, file: &Path) -> anyhow::Result<()> {
+    if let Some(address) = config.store.postgresql() {
+        bail!("what is registered is in {address}: type pg_dump --format=custom -f {} {address}", file.display());
+    }
+    Ok(Store::back_up(&config.data_directory, file).await?)
+}
+
 /// Puts a copy in the place of what is registered.
 ///
 /// # Errors
 /// As [`Store::restore`]; and when the copy contradicts the configuration: then the hub could not start with it.
 pub async fn restore(config: &Config, file: &Path) -> anyhow::Result<()> {
+    if let Some(address) = config.store.postgresql() {
+        bail!(
+            "what is registered is in {address}: stop the hubs and type pg_restore --clean --if-exists --single-transaction -d {address} {}",
+            file.display()
+        );
+    }
     serve::create_data_directory(config)?;
     Store::restore(&config.data_directory, file).await?;
     let store = Store::open(&config.data_directory).await?;

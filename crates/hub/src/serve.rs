@@ -104,7 +104,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     create_data_directory(config)?;
     let secret = secret::load_or_create(&config.data_directory)?;
     let bus = Arc::new(OpenBus::open(config).await?);
-    let store = Store::open(&config.data_directory).await?;
+    let store = Store::open_with(&config.data_directory, &config.store.database()?).await?;
     let members = Arc::new(registered::open(config, store.clone()).await?);
     let kept = Kept::load(store.clone()).await?;
     let resolver = match config.name_servers.as_slice() {
@@ -176,7 +176,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
                 broker.health(),
                 certificates.ends(),
                 lookup,
-                (history.clone(), doctor),
+                (history.clone(), doctor, members.clone()),
             )?;
             tokio::spawn(history.follow(trace.subscribe()));
             registered::first_operator(config, &members).await?;

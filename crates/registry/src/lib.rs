@@ -29,7 +29,7 @@ pub use directory::{
 };
 pub use lookalike::{Lookalikes, skeleton};
 pub use store::members::{AuditRow, CheckLink, Members};
-pub use store::{Note, Store, StoreError, WatchRow, WatchState};
+pub use store::{Database, Note, PostgreSql, Store, StoreError, WatchRow, WatchState};
 
 /// Who may write to whom when nothing else is agreed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

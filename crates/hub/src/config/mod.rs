@@ -9,6 +9,7 @@ mod locate;
 mod lookalike;
 mod report;
 mod schema;
+mod store;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -25,6 +26,7 @@ use toml::Spanned;
 
 pub use report::{Fault, Faults};
 pub use schema::{Community, LogFormat};
+pub use store::StoreSettings;
 
 use locate::Document;
 use schema::{File, LinkEntry};
@@ -72,6 +74,8 @@ pub struct Config {
     pub data_directory: PathBuf,
     /// Where messages wait.
     pub bus: BusSettings,
+    /// Where what is registered is kept.
+    pub store: StoreSettings,
     /// Who may write to whom without an invitation.
     pub community: Community,
     /// How log lines look.
@@ -205,6 +209,7 @@ impl Check<'_> {
         let revocation_lists = file.tls.revocation_lists.iter().map(|path| self.file(path)).collect();
         let name_servers = file.dns.servers.iter().filter_map(|text| self.name_server(text)).collect();
         let allow_targets = file.network.allow_targets.iter().filter_map(|text| self.network(text)).collect();
+        let store = self.store(&file);
         let data_directory = self.base.join(&file.hub.data_directory);
         let bus = self.bus(&file);
         let limits = self.limits(&file.limits);
@@ -217,6 +222,7 @@ impl Check<'_> {
             domain,
             data_directory,
             bus,
+            store,
             community: file.hub.community,
             log: file.hub.log,
             name_servers,

@@ -27,6 +27,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) canary: CanaryEntry,
     #[serde(default)]
+    pub(super) postgresql: PostgreSqlEntry,
+    #[serde(default)]
     pub(super) rabbitmq: RabbitEntry,
     #[serde(default)]
     pub(super) listener: Vec<ListenerEntry>,
@@ -47,6 +49,8 @@ pub(super) struct HubEntry {
     pub(super) domain: Spanned<String>,
     pub(super) data_directory: PathBuf,
     pub(super) bus: Option<Spanned<String>>,
+    /// Where what is registered is kept.
+    pub(super) store: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) community: Community,
     #[serde(default)]
@@ -113,6 +117,16 @@ pub(super) struct AdminEntry {
 pub(super) struct CanaryEntry {
     /// Seconds between two probes of a link; 0: none.
     pub(super) seconds: Option<Spanned<u64>>,
+}
+
+/// `[postgresql]`: what the address of the store cannot say.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct PostgreSqlEntry {
+    /// A file with the password, where the address holds none.
+    pub(super) password_file: Option<Spanned<PathBuf>>,
+    /// A file of authorities for TLS, instead of the system's.
+    pub(super) authority: Option<Spanned<PathBuf>>,
 }
 
 /// `[rabbitmq]`: what an address cannot say.

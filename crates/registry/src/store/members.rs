@@ -5,13 +5,17 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use interchange_model::{Link, SettingsError};
 use serde::Serialize;
-use sqlx::{Connection, Row as _, SqliteConnection, SqlitePool};
+use sqlx::{AnyConnection, Row as _};
 use tokio::sync::{Mutex, watch};
+use tokio::time::timeout;
 
+use super::database::{PATIENCE, Registered};
 use super::{Store, StoreError};
 use crate::directory::{Actor, Change, ChangeError, ChangeFault, Directory, Moment};
 use crate::{Parts, Registry};
@@ -55,6 +59,8 @@ pub struct Members {
     writer: Mutex<()>,
     known: watch::Sender<Known>,
     registry: watch::Sender<Arc<Registry>>,
+    /// The database answered when it was last looked at.
+    answers: AtomicBool,
 }
 
 #[derive(Clone)]
@@ -69,16 +75,14 @@ impl Members {
     /// # Errors
     /// [`StoreError`]; also when what the database holds contradicts what the configuration declares.
     pub async fn open(store: Store, declared: Parts, check: Box<CheckLink>) -> Result<Self, StoreError> {
-        let (version, directory) = match &store.shared.pool {
-            Some(pool) => {
-                let mut connection = pool.acquire().await.map_err(|source| store.failed(source))?;
-                let version = version(&mut connection).await.map_err(|source| store.failed(source))?;
-                (version, read(&mut connection).await.map_err(|source| store.failed(source))?)
-            }
+        let (version, directory) = match &store.shared.registered {
+            Some(registered) => moment(registered).await.map_err(|source| failed(registered, source))?,
             None => (0, Directory::default()),
         };
-        let registry = Registry::new(directory.parts(&declared))
-            .map_err(|error| StoreError::Contradiction { path: store.shared.path.clone(), why: error.to_string() })?;
+        let registry = Registry::new(directory.parts(&declared)).map_err(|error| {
+            let path = store.shared.registered.as_ref().map(|registered| registered.shown.clone()).unwrap_or_default();
+            StoreError::Contradiction { path, why: error.to_string() }
+        })?;
         Ok(Self {
             store,
             declared,
@@ -86,7 +90,14 @@ impl Members {
             writer: Mutex::new(()),
             known: watch::Sender::new(Known { version, directory: Arc::new(directory) }),
             registry: watch::Sender::new(Arc::new(registry)),
+            answers: AtomicBool::new(true),
         })
+    }
+
+    /// Whether this node knew at its last look, half a second ago, what all nodes have changed. While it does not, it goes by what it knew before.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.answers.load(Relaxed)
     }
 
     /// The registry now, and each that follows.
@@ -114,15 +125,26 @@ impl Members {
     /// Why nothing was changed.
     pub async fn apply(&self, by: &Actor, change: &Change, random: u128) -> Result<u64, ChangeError> {
         let _one = self.writer.lock().await;
+        let patience = timeout(PATIENCE * 2, self.change(by, change, random));
+        patience.await.unwrap_or_else(|_| {
+            tracing::error!("what is registered cannot be changed: the database does not answer");
+            Err(ChangeError::new(
+                ChangeFault::Unavailable,
+                "the hub's database does not answer: look whether the change was made before you make it again",
+            ))
+        })
+    }
+
+    async fn change(&self, by: &Actor, change: &Change, random: u128) -> Result<u64, ChangeError> {
         let unavailable = |why: &dyn std::fmt::Display| {
             tracing::error!(%why, "what is registered cannot be changed");
             ChangeError::new(ChangeFault::Unavailable, "the hub's database fails: nothing was changed; its log says why")
         };
-        let Some(pool) = &self.store.shared.pool else { return Err(unavailable(&"nothing is kept over a restart")) };
-        let mut connection = pool.acquire().await.map_err(|error| unavailable(&error))?;
-        // Immediate: what is read here is what is changed, whatever other nodes do.
-        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(|error| unavailable(&error))?;
-        let version = version(&mut transaction).await.map_err(|error| unavailable(&error))?;
+        let Some(registered) = &self.store.shared.registered else {
+            return Err(unavailable(&"nothing is kept over a restart"));
+        };
+        let mut connection = registered.acquire().await.map_err(|error| unavailable(&error))?;
+        let (mut transaction, version) = registered.begin(&mut connection).await.map_err(|error| unavailable(&error))?;
         let known = self.known.borrow().clone();
         let before = if known.version == version {
             known.directory
@@ -145,7 +167,14 @@ impl Members {
         write(&mut transaction, &before, &after, next, &Stamp { at, actor: &by.name, change: change.name() })
             .await
             .map_err(|error| unavailable(&error))?;
-        transaction.commit().await.map_err(|error| unavailable(&error))?;
+        transaction.commit().await.map_err(|error| {
+            // The answer may have been lost, and not the change.
+            tracing::error!(%error, "whether what is registered was changed is not known");
+            ChangeError::new(
+                ChangeFault::Unavailable,
+                "the hub's database failed at the last moment: look whether the change was made before you make it again",
+            )
+        })?;
         tracing::info!(version = next, actor = by.name, change = change.name(), "what is registered has changed");
         self.take_up(next, after, registry);
         Ok(next)
@@ -153,12 +182,19 @@ impl Members {
 
     /// Goes by what other nodes change, until it is dropped.
     pub async fn follow(&self) {
-        let Some(pool) = &self.store.shared.pool else { return std::future::pending().await };
+        let Some(registered) = &self.store.shared.registered else { return std::future::pending().await };
         let mut failing = false;
         loop {
             tokio::time::sleep(LOOK).await;
-            match self.look(pool).await {
-                Ok(()) => failing = false,
+            let looked = timeout(PATIENCE, self.look(registered)).await;
+            let looked = looked.unwrap_or_else(|_| Err("the database does not answer".to_owned()));
+            self.answers.store(looked.is_ok(), Relaxed);
+            match looked {
+                Ok(()) if failing => {
+                    tracing::info!("the database answers again: what other nodes have changed was taken up");
+                    failing = false;
+                }
+                Ok(()) => {}
                 // Once, not twice a second.
                 Err(why) if !failing => {
                     tracing::error!(%why, "what other nodes change cannot be taken up");
@@ -169,17 +205,14 @@ impl Members {
         }
     }
 
-    async fn look(&self, pool: &SqlitePool) -> Result<(), String> {
-        let mut connection = pool.acquire().await.map_err(|error| error.to_string())?;
+    async fn look(&self, registered: &Registered) -> Result<(), String> {
+        let mut connection = registered.acquire().await.map_err(|error| error.to_string())?;
         let found = version(&mut connection).await.map_err(|error| error.to_string())?;
+        drop(connection);
         if found <= self.known.borrow().version {
             return Ok(());
         }
-        // Version and entries of one moment.
-        let mut transaction = connection.begin().await.map_err(|error| error.to_string())?;
-        let found = version(&mut transaction).await.map_err(|error| error.to_string())?;
-        let directory = read(&mut transaction).await.map_err(|error| error.to_string())?;
-        drop(transaction);
+        let (found, directory) = moment(registered).await.map_err(|error| error.to_string())?;
         let registry = Registry::new(directory.parts(&self.declared))
             .map_err(|error| format!("it contradicts the hub.toml of this node: {error}"))?;
         self.take_up(found, directory, registry);
@@ -203,16 +236,16 @@ impl Members {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn audit(&self, until: Option<u64>, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
-        let Some(pool) = &self.store.shared.pool else { return Ok(Vec::new()) };
+        let Some(registered) = &self.store.shared.registered else { return Ok(Vec::new()) };
         let until = until.map_or(i64::MAX, |until| i64::try_from(until).unwrap_or(i64::MAX));
         let rows = sqlx::query(
-            "SELECT version, kind, id, at, actor, change, before, after FROM audit WHERE version <= ?
-             ORDER BY version DESC, kind, id LIMIT ?",
+            "SELECT version, kind, id, at, actor, change, before, after FROM audit WHERE version <= $1
+             ORDER BY version DESC, kind, id LIMIT $2",
         );
-        let rows = rows.bind(until).bind(i64::from(limit.min(MOST_AUDIT))).fetch_all(pool).await;
-        let rows = rows.map_err(|source| self.store.failed(source))?;
+        let rows = rows.bind(until).bind(i64::from(limit.min(MOST_AUDIT))).fetch_all(registered.pool()).await;
+        let rows = rows.map_err(|source| failed(registered, source))?;
         let value = |text: Option<String>| text.and_then(|text| serde_json::from_str(&text).ok());
-        let read = |row: &sqlx::sqlite::SqliteRow| -> Result<AuditRow, sqlx::Error> {
+        let read = |row: &sqlx::any::AnyRow| -> Result<AuditRow, sqlx::Error> {
             Ok(AuditRow {
                 version: row.try_get::<i64, _>(0)?.unsigned_abs(),
                 kind: row.try_get(1)?,
@@ -224,16 +257,30 @@ impl Members {
                 after: value(row.try_get(7)?),
             })
         };
-        rows.iter().map(read).collect::<Result<_, _>>().map_err(|source| self.store.failed(source))
+        rows.iter().map(read).collect::<Result<_, _>>().map_err(|source| failed(registered, source))
     }
 }
 
-async fn version(connection: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
+fn failed(registered: &Registered, source: sqlx::Error) -> StoreError {
+    StoreError::Database { path: registered.shown.clone(), source: source.into() }
+}
+
+/// Version and entries of one moment.
+async fn moment(registered: &Registered) -> Result<(u64, Directory), sqlx::Error> {
+    let mut connection = registered.acquire().await?;
+    let mut transaction = registered.snapshot(&mut connection).await?;
+    let found = version(&mut transaction).await?;
+    let directory = read(&mut transaction).await?;
+    transaction.rollback().await?;
+    Ok((found, directory))
+}
+
+async fn version(connection: &mut AnyConnection) -> Result<u64, sqlx::Error> {
     let row = sqlx::query("SELECT version FROM version").fetch_one(connection).await?;
     Ok(row.try_get::<i64, _>(0)?.unsigned_abs())
 }
 
-async fn read(connection: &mut SqliteConnection) -> Result<Directory, sqlx::Error> {
+async fn read(connection: &mut AnyConnection) -> Result<Directory, sqlx::Error> {
     let rows = sqlx::query("SELECT kind, id, value FROM entry").fetch_all(connection).await?;
     let rows: Result<Vec<_>, sqlx::Error> =
         rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))).collect();
@@ -248,7 +295,7 @@ struct Stamp<'a> {
 
 /// Writes what differs, a row of the audit for each, and the version.
 async fn write(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     before: &Directory,
     after: &Directory,
     version: u64,
@@ -267,16 +314,16 @@ async fn write(
     for ((kind, id), (before, after)) in touched {
         let query = match after {
             Some(value) => sqlx::query(
-                "INSERT INTO entry (kind, id, value) VALUES (?, ?, ?) ON CONFLICT (kind, id) DO UPDATE SET value = excluded.value",
+                "INSERT INTO entry (kind, id, value) VALUES ($1, $2, $3) ON CONFLICT (kind, id) DO UPDATE SET value = excluded.value",
             )
             .bind(*kind)
             .bind(id)
             .bind(value),
-            None => sqlx::query("DELETE FROM entry WHERE kind = ? AND id = ?").bind(*kind).bind(id),
+            None => sqlx::query("DELETE FROM entry WHERE kind = $1 AND id = $2").bind(*kind).bind(id),
         };
         query.execute(&mut *connection).await?;
         let audit = sqlx::query(
-            "INSERT INTO audit (version, kind, id, at, actor, change, before, after) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO audit (version, kind, id, at, actor, change, before, after) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         );
         let audit = audit.bind(version).bind(*kind).bind(id).bind(stamp.at).bind(stamp.actor).bind(stamp.change);
         audit
@@ -285,7 +332,7 @@ async fn write(
             .execute(&mut *connection)
             .await?;
     }
-    sqlx::query("UPDATE version SET version = ?").bind(version).execute(connection).await?;
+    sqlx::query("UPDATE version SET version = $1").bind(version).execute(connection).await?;
     Ok(())
 }
 
@@ -299,6 +346,3 @@ fn shown(kind: &str, value: &str) -> String {
         _ => value.to_owned(),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,10 +1,12 @@
-//! The hub's own database: what must outlive a restart and is no message. One SQLite file, `hub.db`, in the data directory.
+//! The hub's own database: what must outlive a restart and is no message. One SQLite file, `hub.db`, in the data directory; what is registered may be in a
+//! PostgreSQL that several hubs share ([`Database`]), while watches and what adapters remember are always the node's own.
 //!
 //! Writing never waits: [`Store::write`] notes a change in memory, and one task writes what has gathered, in one transaction; the newest
 //! value of a row takes the place of one that is not written yet, so what waits is never more than there are rows. What fails is kept and
 //! tried again. [`Store::flush`] waits for all that was noted before it.
 
 mod backup;
+mod database;
 pub(crate) mod members;
 mod writer;
 
@@ -21,6 +23,9 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Row, SqlitePool};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
+
+use database::Registered;
+pub use database::{Database, PostgreSql};
 
 /// Every version of the tables, built in.
 static VERSIONS: Migrator = sqlx::migrate!();
@@ -140,6 +145,8 @@ struct Shared {
     path: PathBuf,
     /// `None`: nothing is kept over a restart.
     pool: Option<SqlitePool>,
+    /// Where what is registered is; `None` as above.
+    registered: Option<Registered>,
     line: Mutex<Line>,
     written: watch::Sender<u64>,
     wake: Notify,
@@ -179,6 +186,14 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn open(directory: &Path) -> Result<Self, StoreError> {
+        Self::open_with(directory, &Database::Embedded).await
+    }
+
+    /// The same, with what is registered in this database.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn open_with(directory: &Path, database: &Database) -> Result<Self, StoreError> {
         let path = directory.join("hub.db");
         let failed = |source: sqlx::Error| StoreError::Database { path: path.clone(), source: source.into() };
         private_file(&path).map_err(|error| failed(sqlx::Error::Io(error)))?;
@@ -193,7 +208,11 @@ impl Store {
             MigrateError::VersionMissing(found) => StoreError::Newer { path: path.clone(), found, known },
             error => StoreError::Database { path: path.clone(), source: error.into() },
         })?;
-        let store = Self::with(path, Some(pool));
+        let registered = match database {
+            Database::Embedded => Registered::embedded(&path).await.map_err(failed)?,
+            Database::PostgreSql(database) => Registered::postgresql(database).await?,
+        };
+        let store = Self::with(path, Some(pool), Some(registered));
         let task = tokio::spawn(writer::run(store.shared.clone()));
         *lock(&store.shared.writer) = Some(task);
         Ok(store)
@@ -202,13 +221,14 @@ impl Store {
     /// A store that keeps nothing over a restart: for tests in virtual time.
     #[must_use]
     pub fn volatile() -> Self {
-        Self::with(PathBuf::new(), None)
+        Self::with(PathBuf::new(), None, None)
     }
 
-    fn with(path: PathBuf, pool: Option<SqlitePool>) -> Self {
+    fn with(path: PathBuf, pool: Option<SqlitePool>, registered: Option<Registered>) -> Self {
         let shared = Shared {
             path,
             pool,
+            registered,
             line: Mutex::default(),
             written: watch::Sender::new(0),
             wake: Notify::new(),
@@ -254,6 +274,9 @@ impl Store {
             && tokio::time::timeout(Duration::from_secs(5), task).await.is_err()
         {
             tracing::error!(path = %self.shared.path.display(), "the last changes could not be written");
+        }
+        if let Some(registered) = &self.shared.registered {
+            registered.pool().close().await;
         }
         if let Some(pool) = &self.shared.pool {
             pool.close().await;
