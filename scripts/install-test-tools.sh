@@ -16,7 +16,7 @@ packages="
     prometheus
     postgresql-15 postgresql-client-15
     sip-tester
-    python3 python3-slixmpp
+    python3 python3-slixmpp python3-venv
     liblinphone10 linphone-common
 "
 services="prosody.service ejabberd.service kamailio.service rabbitmq-server.service prometheus.service prometheus-node-exporter.service postgresql.service postgresql@.service epmd.socket epmd.service"
@@ -26,7 +26,24 @@ for package in $packages; do
     status=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null || true)
     [ "$status" = installed ] || missing="$missing $package"
 done
-[ -n "$missing" ] || exit 0
+
+# Not in Debian: the fuzzer of the API, in a folder of its own in the user's cache.
+schemathesis=4.32.5
+tools="${XDG_CACHE_HOME:-$HOME/.cache}/interchange-test-tools"
+fetch_schemathesis() {
+    [ "$(cat "$tools/schemathesis/version" 2>/dev/null || true)" != "$schemathesis" ] || return 0
+    echo "installing for the integration tests: schemathesis $schemathesis"
+    rm -rf "$tools/schemathesis"
+    mkdir -p "$tools"
+    /usr/bin/python3 -m venv "$tools/schemathesis"
+    "$tools/schemathesis/bin/pip" install --quiet --disable-pip-version-check "schemathesis==$schemathesis"
+    echo "$schemathesis" >"$tools/schemathesis/version"
+}
+
+if [ -z "$missing" ]; then
+    fetch_schemathesis
+    exit 0
+fi
 
 echo "installing for the integration tests:$missing"
 
@@ -61,3 +78,5 @@ as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recom
 for service in $new_services; do
     as_root find /etc/systemd/system -type l -path "*.wants/$service" -delete
 done
+
+fetch_schemathesis

@@ -15,6 +15,7 @@
 //! | `GET /api/v1/barriers` | information barriers |
 //! | `GET /api/v1/users` | who may use this; no tokens. Operators and auditors |
 //! | `GET /api/v1/audit?until=V&limit=N` | who changed what, the newest first, 1,000 at most. Operators and auditors |
+//! | `GET /api/v1/openapi.json` | the document of all this (OpenAPI 3.1); needs no token |
 //! | `POST /api/v1/changes` | makes one [`Change`]: `{"version": 7}` |
 //! | `POST /api/v1/users` | `{"user": "eve", "role": "auditor"}`: lets somebody use this, or gives them a new token: `{"token": "…"}`, shown once |
 //!
@@ -24,6 +25,7 @@
 //! (RFC 9457), with a `detail` that says what to do. A body is JSON, at most 64 KiB, read after the token was found right.
 
 mod doctor;
+mod openapi;
 mod problem;
 mod proof;
 mod read;
@@ -104,6 +106,8 @@ pub(crate) fn routes<O: Observed>(api: Arc<Api<O>>) -> Router {
         .layer(DefaultBodyLimit::max(LONGEST_BODY))
         // Outermost, so that nobody without a token learns even which paths there are.
         .layer(from_fn_with_state(api.clone(), authenticate::<O>))
+        // After the layer, so it needs no token.
+        .route("/api/v1/openapi.json", get(openapi::document))
         .with_state(api)
 }
 
