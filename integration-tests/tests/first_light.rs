@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use interchange_integration_tests::api::Api;
 use interchange_integration_tests::certificates::{Authority, Leaf};
 use interchange_integration_tests::dns::{NameServer, ServiceRecord};
 use interchange_integration_tests::hub::{HUB_DOMAIN, Hub, HubFiles, LinkSettings};
@@ -131,6 +132,88 @@ fn the_echo_user_answers_on_both_platforms() {
     assert_eq!(alice.expect_message(SOON).body, "hello <hub>");
     bob.send("sip:echo@hub.example", "e2", "hello & hub");
     assert_eq!(bob.expect_message(SOON).body, "hello & hub");
+}
+
+/// Marked words and subjects go every way there is: delivered, echoed, refused at once, refused by the other side, waiting. The mark is nowhere that
+/// somebody looks: not in the log, as talkative as it can be, not in the metrics, not in any answer of the API.
+#[test]
+fn nobody_but_the_two_reads_what_they_write() {
+    const MARK: &str = "zanzibar-4711";
+    let mut community = Community::start(prosody::start);
+    let globex = community.start_kamailio();
+    community.hub = None;
+    community.hub = Some(community.files.start_with(&[("INTERCHANGE_LOG", "trace"), ("INTERCHANGE_LOG_SPANS", "1")]));
+    let mut alice = XmppClient::login(&community.acme, "alice");
+    let mut bob = SipClient::register(&globex, "bob", Transport::Tcp);
+    let words = |number: u32| format!("{MARK} {number}");
+    alice.send_raw(&format!(
+        "<message to='bob@globex.example' id='p0' type='chat'><subject>{MARK}</subject><body>{}</body>\
+         <html xmlns='http://jabber.org/protocol/xhtml-im'><body xmlns='http://www.w3.org/1999/xhtml'><b>{MARK}</b></body></html></message>",
+        words(0)
+    ));
+    assert_eq!(bob.expect_message(SOON).body, words(0));
+    bob.send("sip:alice@acme.example", "p1", &words(1));
+    assert_eq!(alice.expect_message(SOON).body, words(1));
+    alice.send("echo@hub.example", "p2", &words(2));
+    assert_eq!(alice.expect_message(SOON).body, words(2));
+    alice.send_raw(&format!("<presence><show>dnd</show><status>{MARK}</status></presence>"));
+    alice.send("nobody@globex.example", "p3", &words(3));
+    assert_eq!(alice.expect_error(SOON).id, "p3");
+    alice.send("bob@nowhere.example", "p4", &words(4));
+    assert_eq!(alice.expect_error(SOON).id, "p4");
+    bob.send("sip:nobody@acme.example", "p5", &words(5));
+    bob.expect_answer("p5", SOON);
+    // One that waits while everything is looked at.
+    drop(bob);
+    drop(globex);
+    alice.send("bob@globex.example", "p6", &words(6));
+    let api = Api::new(community.files.admin.number(), &community.files.operator_token());
+    let until = Instant::now() + SOON;
+    while !api.get("queues").1.to_string().contains("\"link\":\"globex\"") {
+        assert!(Instant::now() < until, "nothing waits");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let (_, document) = api.get("openapi.json");
+    let mut read = String::new();
+    let mut answers = 0;
+    for (path, operations) in document["paths"].as_object().expect("there are paths") {
+        let path = path.trim_start_matches("/api/v1/");
+        let asked: Vec<String> = match path {
+            "trace" => [
+                ("alice@acme.example", "bob@globex.example"),
+                ("alice@acme.example", "echo@hub.example"),
+                ("bob@globex.example", "nobody@acme.example"),
+            ]
+            .map(|(from, to)| format!("trace?from={from}&to={to}"))
+            .into(),
+            _ => vec![path.replace("{link}", "acme").replace("{domain}", "acme.example")],
+        };
+        for path in asked {
+            for method in operations.as_object().expect("there are operations").keys() {
+                let (status, answer) = match (method.as_str(), path.ends_with("/doctor")) {
+                    ("get", _) => api.get(&path),
+                    (_, true) => api.post(&path, &serde_json::Value::Null),
+                    // The others change something, and answer with a number.
+                    _ => continue,
+                };
+                assert_eq!(status, 200, "{path}: {answer}");
+                read.push_str(&answer.to_string());
+                answers += 1;
+            }
+        }
+    }
+    assert!(answers >= 15 && read.contains("alice@acme.example") && read.contains("delivered"), "{answers}: {read}");
+    for page in ["metrics", "healthz", "readyz"] {
+        let url = format!("http://127.0.0.1:{}/{page}", community.files.admin.number());
+        read.push_str(&api.agent.get(url).call().expect("the hub answers").body_mut().read_to_string().expect("text"));
+    }
+    let log = community.hub().log();
+    assert!(log.contains("\"delivered\"") && log.contains("\"level\":\"DEBUG\""), "it says as much as it can");
+    for (place, text) in [("the API or the metrics", &read), ("the log", &log)] {
+        let found =
+            text.find(MARK).map(|at| text[..at].chars().rev().take(300).collect::<String>().chars().rev().collect::<String>());
+        assert_eq!(found, None, "in {place}");
+    }
 }
 
 /// What cannot be delivered comes back to its sender as an error of the sender's own platform, soon, and the trace says why.

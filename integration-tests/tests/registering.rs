@@ -180,6 +180,12 @@ fn by_the_command_line_as_the_page_has_it() {
     for wanted in ["acme.example.key", HUB_DOMAIN, &port, "on Kamailio"] {
         assert!(links.contains(wanted), "{wanted}: {links}");
     }
+    // Green for both: it has failed no check, or the command would have failed.
+    let answered = |link: &str| format!("{link}.example answered {HUB_DOMAIN} within");
+    for wanted in [answered("acme"), answered("globex"), "has no partner on this hub [no-partner]".to_owned()] {
+        assert!(links.contains(&wanted), "{wanted}: {links}");
+    }
+    assert!(!links.contains('✖'), "{links}");
     echo_answers(&mut alice, &mut bob);
     they_are_refused(&mut alice, &mut bob, "m1");
     let asked = Instant::now();
@@ -254,6 +260,7 @@ fn by_the_command_line_as_the_page_has_it() {
         ("interchange link guide nothing", "there is no link `nothing`"),
         ("interchange link guide acme --product kamailio", "there are prosody, ejabberd"),
         ("interchange link guide ../x", "names of links and products"),
+        ("interchange doctor nothing", "there is no link `nothing`"),
         ("interchange member list --url http://127.0.0.1:1", "no hub answers"),
     ] {
         let error = shell(&firms, command).expect_err(command);
@@ -300,6 +307,15 @@ fn by_the_api_each_administrator_for_their_own_firm() {
     echo_answers(&mut alice, &mut bob);
     they_are_refused(&mut alice, &mut bob, "m1");
     let [acme, globex] = &admins[..] else { unreachable!() };
+    // Each examines their own link, and sees it whole, with what their people have written.
+    for (admin, link, product) in [(acme, "acme", "prosody"), (globex, "globex", "kamailio")] {
+        let (status, found) = admin.post(&format!("links/{link}/doctor?product={product}"), &Value::Null);
+        let findings = found["findings"].as_array().expect("there are findings");
+        let of = |check: &str| findings.iter().find(|finding| finding["check"] == check).map(|finding| finding["result"].clone());
+        assert_eq!((status, of("answer"), of("messages")), (200, Some("ok".into()), Some("ok".into())), "{found:#}");
+        assert!(findings.iter().all(|finding| finding["result"] != "failed"), "{found:#}");
+    }
+    assert_eq!(acme.post("links/globex/doctor", &Value::Null).0, 404, "another's link");
     // Nobody speaks for the other, and sees only what is theirs.
     let detail = acme.refused(json!({"change": "approve", "member": "globex", "partner": "acme"}), 403);
     assert!(detail.contains("administrator of acme"), "{detail}");
