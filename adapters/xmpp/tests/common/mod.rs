@@ -11,8 +11,8 @@ use interchange_adapter::{
     Transport, Via,
 };
 use interchange_model::{
-    Address, Body, DeliveryId, Device, Domain, Down, Envelope, Health, Link, LinkId, MessageId, Outcome, Pace, PlatformName,
-    Refusal, Settings, Text, Token, Up,
+    Address, Body, DeliveryId, Device, Domain, Down, Envelope, Fault, Health, Link, LinkId, MessageId, Outcome, Pace,
+    PlatformName, Refusal, Settings, Text, Token, Up,
 };
 
 pub(crate) fn domain(text: &str) -> Domain {
@@ -253,6 +253,19 @@ impl Hub {
             _ => true,
         });
         settled
+    }
+
+    /// The answers to questions whether a link works: for which domain, and what.
+    pub(crate) fn checked(&mut self) -> Vec<(String, Result<(), Fault>)> {
+        let mut checked = Vec::new();
+        self.out.retain(|output| match output {
+            Output::Checked { from, result, .. } => {
+                checked.push((from.to_string(), result.clone().map_err(|trouble| trouble.fault)));
+                false
+            }
+            _ => true,
+        });
+        checked
     }
 
     /// The last health told of a link.
