@@ -35,6 +35,19 @@ impl Authority {
         Self { issuer: Issuer::new(parameters, key), certificate }
     }
 
+    /// An authority that this one vouches for. What it issues leads here only for whoever has its certificate.
+    pub fn intermediate(&self, name: &str) -> Self {
+        let mut parameters = CertificateParams::default();
+        parameters.distinguished_name.push(DnType::CommonName, name);
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        parameters.use_authority_key_identifier_extension = true;
+        set_validity(&mut parameters, Duration::DAY);
+        let key = KeyPair::generate().expect("a key can be made");
+        let certificate = parameters.signed_by(&key, &self.issuer).expect("an authority can sign another").pem();
+        Self { issuer: Issuer::new(parameters, key), certificate }
+    }
+
     /// Its certificate, PEM.
     pub fn certificate(&self) -> &str {
         &self.certificate

@@ -164,6 +164,11 @@ impl HubFiles {
         let _ = write!(self.settings, "\n[dns]\nservers = [\"127.0.0.1:{names}\"]\nauthority_port = {authority_port}\n");
     }
 
+    /// From now on it asks web servers of domains at this port. To be called right after [`HubFiles::ask`].
+    pub fn ask_web(&mut self, port: u16) {
+        let _ = writeln!(self.settings, "https_port = {port}");
+    }
+
     /// From now on members need a partnership. To be called before it is configured.
     pub fn by_invitation(&mut self) {
         self.community = "invitation";

@@ -6,7 +6,7 @@ use std::time::Duration;
 use interchange_integration_tests::api::{Api, read};
 use interchange_integration_tests::certificates::Authority;
 use interchange_integration_tests::hub::{Hub, HubFiles, binary};
-use interchange_integration_tests::postgresql::PostgreSql;
+use interchange_integration_tests::postgresql::{PASSWORD, PostgreSql};
 use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -307,8 +307,8 @@ fn crash(files: &HubFiles, mut hub: Hub) {
 #[test]
 fn hubs_that_share_a_postgresql_know_the_same() {
     let mut server = PostgreSql::start();
-    let (files, _hub) = bare_with(Some(&server));
-    let (others, _other) = bare_with(Some(&server));
+    let (files, hub) = bare_with(Some(&server));
+    let (others, other) = bare_with(Some(&server));
     // The first has made the first user, of both.
     let token = files.operator_token();
     assert!(!others.configuration().with_file_name("data").join("operator.token").exists());
@@ -355,4 +355,23 @@ fn hubs_that_share_a_postgresql_know_the_same() {
     within(SOON, &|| up(&one, "1") && up(&two, "1"));
     two.change(json!({"change": "add-member", "member": "initech", "name": "I"}));
     within(Duration::from_secs(2), &|| knows(&one, "initech"));
+    // The copy is made, and put back, as the hub has said.
+    let folder = files.configuration().with_file_name("copies");
+    std::fs::create_dir_all(&folder).expect("it can be made");
+    let type_in = |said: &str| {
+        let (_, command) = said.trim().split_once("type ").expect("it says what to type");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", command]).env("PGPASSWORD", PASSWORD).current_dir(&folder);
+        let output = shell.output().expect("there is a shell");
+        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    type_in(&said);
+    one.change(json!({"change": "add-member", "member": "late", "name": "L"}));
+    drop((hub, other));
+    let restore =
+        Command::new(binary()).args(["restore", "copy.db", "--config"]).arg(files.configuration()).output().expect("it runs");
+    type_in(&String::from_utf8_lossy(&restore.stderr));
+    let _again = others.start();
+    assert!(knows(&two, "initech") && !knows(&two, "late"));
+    two.change(json!({"change": "add-member", "member": "late", "name": "L"}));
 }

@@ -152,9 +152,15 @@ fn plant(stage: &mut Stage, authority: &Authority, names: &NameServer, lost: &Na
             ("other.example", "wrong-name.example"),
         ),
         (
+            "stranger",
+            "certificate-untrusted",
+            stranger.issue(&Leaf::xmpp("stranger.example")),
+            ("trusted authority", "authorities"),
+        ),
+        (
             "no-chain",
             "certificate-untrusted",
-            stranger.issue(&Leaf::xmpp("no-chain.example")),
+            authority.intermediate("Between").issue(&Leaf::xmpp("no-chain.example")),
             ("trusted authority", "intermediate"),
         ),
         ("self-signed", "certificate-self-signed", Identity::self_signed("self-signed.example"), ("itself", "pin")),

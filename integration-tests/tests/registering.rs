@@ -5,11 +5,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use interchange_integration_tests::api::Api;
-use interchange_integration_tests::certificates::Authority;
+use interchange_integration_tests::certificates::{Authority, Identity, Leaf};
 use interchange_integration_tests::dns::{NameServer, ServiceRecord};
 use interchange_integration_tests::hub::{HUB_DOMAIN, Hub, HubFiles, binary};
 use interchange_integration_tests::kamailio::{Kamailio, KamailioSettings, SipPorts};
 use interchange_integration_tests::ports::ReservedPort;
+use interchange_integration_tests::processes::{Directory, Program};
 use interchange_integration_tests::prosody;
 use interchange_integration_tests::sip_client::{SipClient, Transport};
 use interchange_integration_tests::xmpp_client::XmppClient;
@@ -349,4 +350,101 @@ fn by_the_api_each_administrator_for_their_own_firm() {
     // A user who is removed is out at once.
     operator.change(json!({"change": "remove-user", "user": "acme"}));
     assert_eq!(acme.get("links").0, 401);
+}
+
+/// A web server with one folder, by HTTPS: Python's.
+fn web_server(port: ReservedPort, identity: &Identity, file: Option<&str>, moved: bool) -> (Program, ReservedPort) {
+    let directory = Directory::new("web");
+    let files = identity.write(&directory, "web");
+    let known = directory.create("site/.well-known");
+    if let Some(text) = file {
+        std::fs::write(known.join("interchange-domain-verification"), text).expect("it can be written");
+    }
+    let script = format!(
+        "import http.server, ssl, os\nos.chdir({:?})\n\
+         class Handler(http.server.SimpleHTTPRequestHandler):\n\
+         \x20   def do_GET(self):\n\
+         \x20       if {}:\n\
+         \x20           self.send_response(302); self.send_header('Location', 'http://127.0.0.1:1/'); self.send_header('Content-Length', '0'); self.end_headers()\n\
+         \x20       else: super().do_GET()\n\
+         server = http.server.ThreadingHTTPServer(('127.0.0.1', {}), Handler)\n\
+         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)\ncontext.load_cert_chain({:?}, {:?})\n\
+         server.socket = context.wrap_socket(server.socket, server_side=True)\nserver.serve_forever()\n",
+        directory.path().join("site"),
+        if moved { "True" } else { "False" },
+        port.number(),
+        files.certificate,
+        files.private_key,
+    );
+    let script = directory.write("web.py", &script);
+    let mut command = Command::new("/usr/bin/python3");
+    command.arg(script);
+    let mut program = Program::start(directory, command);
+    program.wait_for_listeners(&[port.address()], SOON);
+    (program, port)
+}
+
+/// Who cannot change the zone proves a domain by a file at its web server; a server that could be anybody's, or that leads elsewhere, proves nothing.
+#[test]
+fn a_domain_is_proven_by_a_file_at_its_own_web_server() {
+    let authority = Authority::new("Test authority");
+    let mut files = HubFiles::new(&authority);
+    let web = ReservedPort::any();
+    let more = "host-record=acme.example,127.0.0.1\nhost-record=inside.example,10.9.8.7\n";
+    // Its records speak for a product too.
+    let records = [ServiceRecord::xmpp_server("acme.example", 5269)];
+    let more = format!("{more}srv-host=_xmpp-server._tcp.inside.example,ejabberd.inside.example,5269\n");
+    let names = NameServer::start_at(ReservedPort::any(), &records, &more);
+    files.ask(names.port(), names.port());
+    files.ask_web(web.number());
+    files.configure(&authority, &[]);
+    let _hub = files.start();
+    let api = Api::new(files.admin.number(), &files.operator_token());
+    api.change(json!({"change": "add-member", "member": "acme", "name": "Acme"}));
+    for domain in ["acme.example", "inside.example"] {
+        api.change(json!({"change": "add-domain", "member": "acme", "domain": domain}));
+    }
+    let (_, domains) = api.get("domains");
+    let row =
+        domains.as_array().and_then(|all| all.iter().find(|row| row["domain"] == "acme.example")).expect("it is listed").clone();
+    assert_eq!(row["url"], "https://acme.example/.well-known/interchange-domain-verification");
+    let value = row["txt"]["value"].as_str().expect("a text").to_owned();
+    let check = |domain: &str| {
+        let (status, answer) = api.post(&format!("domains/{domain}/check"), &Value::Null);
+        assert_eq!(status, 200, "{answer}");
+        (answer["proven"] == true, answer["file"].as_str().unwrap_or_default().to_owned())
+    };
+    // Nobody there; an address inside, which is never asked.
+    assert!(matches!(check("acme.example"), (false, why) if why.contains("no connection")));
+    assert!(matches!(check("inside.example"), (false, why) if why.contains("is private, and the hub asks only public ones")));
+    let good = authority.issue(&Leaf::host("acme.example"));
+    let (stranger, other) = (Authority::new("Somebody else"), authority.issue(&Leaf::host("other.example")));
+    let mut port = Some(web);
+    for (identity, file, moved, says) in [
+        (&stranger.issue(&Leaf::host("acme.example")), Some(value.as_str()), false, "trusted authority"),
+        (&other, Some(value.as_str()), false, "does not name acme.example"),
+        (&good, None, false, "404"),
+        (&good, Some(value.as_str()), true, "leads elsewhere"),
+        (&good, Some("something else"), false, "another text"),
+        (&good, Some("x".repeat(5000).as_str()), false, "longer than 4096 bytes"),
+    ] {
+        let (program, kept) = web_server(port.take().expect("it is free"), identity, file, moved);
+        let (proven, why) = check("acme.example");
+        assert!(!proven && why.contains(says), "{says}: {why}");
+        drop(program);
+        port = Some(kept);
+    }
+    let (_web, _port) = web_server(port.take().expect("it is free"), &good, Some(&format!("{value}\n")), false);
+    assert_eq!(check("acme.example"), (true, "it has the value".to_owned()));
+    let (_, domains) = api.get("domains");
+    let row =
+        domains.as_array().and_then(|all| all.iter().find(|row| row["domain"] == "acme.example")).expect("it is listed").clone();
+    assert_eq!(row["proof"]["kind"], "https", "{row}");
+    // The guide is for the product that the records speak for.
+    api.change(json!({"change": "vouch-domain", "domain": "inside.example"}));
+    for (link, domain) in [("one", "acme.example"), ("two", "inside.example")] {
+        api.change(json!({"change": "set-link", "link": link, "member": "acme", "platform": "xmpp", "domains": [domain]}));
+    }
+    assert!(api.get("links/two/guide").1["title"].as_str().is_some_and(|title| title.ends_with("on ejabberd")));
+    assert!(api.get("links/one/guide").1["title"].as_str().is_some_and(|title| title.ends_with("on another XMPP server")));
 }

@@ -27,6 +27,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use interchange_guide::SrvAnswer;
 use interchange_model::{Address, Domain, Fault, Health, LinkId, MessageId, Trouble};
 use interchange_registry::Members;
 use prometheus::proto::MetricFamily;
@@ -47,6 +48,12 @@ pub trait Observed: Send + Sync + 'static {
 
     /// What each authoritative server of a domain says of the TXT records of a name; or, in a sentence, why they cannot be found.
     fn texts(&self, domain: Domain, name: String) -> impl Future<Output = Result<Vec<NameServer>, String>> + Send;
+
+    /// The text of a file at the web server of a domain, by HTTPS; or, in a sentence, why there is none.
+    fn file(&self, domain: Domain, path: &'static str) -> impl Future<Output = Result<String, String>> + Send;
+
+    /// The SRV records of a domain that tell something about its server.
+    fn services(&self, domain: Domain) -> impl Future<Output = Vec<SrvAnswer>> + Send;
 
     /// Where messages wait, by the link that they are for, gone ones included; or, in a sentence, why that is not known.
     fn queues(&self) -> impl Future<Output = Result<Vec<WaitingQueue>, String>> + Send;
@@ -304,6 +311,14 @@ mod tests {
 
         fn probes(&self) -> BTreeMap<LinkId, Probe> {
             BTreeMap::new()
+        }
+
+        async fn file(&self, _: Domain, _: &'static str) -> Result<String, String> {
+            Err(String::new())
+        }
+
+        async fn services(&self, _: Domain) -> Vec<SrvAnswer> {
+            Vec::new()
         }
 
         fn links(&self) -> BTreeMap<LinkId, Health> {

@@ -25,6 +25,7 @@ mod survey;
 mod text;
 mod tls;
 mod udp;
+mod web;
 
 pub use authority::AuthorityAnswer;
 pub use driver::{Bound, Driver, Setup, StartError};
@@ -38,3 +39,4 @@ pub use tls::{
     CertificateWarning, HubCertificate, RevocationWarning, Roots, Tls, TlsError, TlsFileError, expiry_is_due,
     peer_certificate_names,
 };
+pub use web::fetch;

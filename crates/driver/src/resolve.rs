@@ -118,6 +118,17 @@ impl Resolver {
         Ok(addresses)
     }
 
+    /// The SRV records of a name, as they are: host and port of each, at most 16. None where there are none, or where DNS does not say.
+    pub async fn service_records(&self, name: &str) -> Vec<(String, u16)> {
+        let Ok(parsed) = Name::from_ascii(format!("{name}.")) else { return Vec::new() };
+        let Ok(lookup) = self.0.srv_lookup(parsed).await else { return Vec::new() };
+        let record = |record: &hickory_resolver::proto::rr::Record| match &record.data {
+            RData::SRV(srv) => Some((srv.target.to_ascii(), srv.port)),
+            _ => None,
+        };
+        lookup.answers().iter().filter_map(record).take(16).collect()
+    }
+
     /// Where a domain offers a service.
     ///
     /// # Errors

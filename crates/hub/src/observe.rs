@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use interchange_admin::{Asked, Finding, NameServer, Observed, Probe, TraceRow, WaitingQueue};
 use interchange_broker::Metrics;
-use interchange_driver::{AuthorityAnswer, DriverStats, Reach, Resolver};
+use interchange_driver::{AuthorityAnswer, DriverStats, Reach, Resolver, Tls, fetch};
+use interchange_guide::{Service, SrvAnswer, SrvTarget};
 use interchange_model::{Domain, Health, LinkId, PlatformName};
 use interchange_registry::Members;
 use prometheus::core::Collector;
@@ -43,6 +44,8 @@ pub(crate) struct Lookup {
     pub(crate) resolver: Resolver,
     pub(crate) reach: Reach,
     pub(crate) port: u16,
+    pub(crate) tls: Tls,
+    pub(crate) https_port: u16,
 }
 
 impl Hub {
@@ -261,13 +264,28 @@ impl Observed for Hub {
     }
 
     async fn texts(&self, domain: Domain, name: String) -> Result<Vec<NameServer>, String> {
-        let Lookup { resolver, reach, port } = &self.lookup;
+        let Lookup { resolver, reach, port, .. } = &self.lookup;
         let answers = resolver.authoritative_texts(&domain, &name, reach, *port).await?;
         let shown = |answer: AuthorityAnswer| {
             let (texts, why) = answer.texts.map_or_else(|why| (Vec::new(), Some(why)), |texts| (texts, None));
             NameServer { server: answer.server, address: answer.address, texts, why }
         };
         Ok(answers.into_iter().map(shown).collect())
+    }
+
+    async fn file(&self, domain: Domain, path: &'static str) -> Result<String, String> {
+        let Lookup { resolver, reach, tls, https_port, .. } = &self.lookup;
+        fetch(tls, resolver, reach, (&domain, *https_port), path).await
+    }
+
+    async fn services(&self, domain: Domain) -> Vec<SrvAnswer> {
+        let mut answers = Vec::new();
+        for service in Service::ALL {
+            let records = self.lookup.resolver.service_records(&format!("{service}.{domain}")).await;
+            let targets = records.into_iter().map(|(host, port)| SrvTarget { host, port }).collect();
+            answers.push(SrvAnswer { service, targets });
+        }
+        answers
     }
 
     async fn examine(&self, link: LinkId) -> Option<Vec<Finding>> {

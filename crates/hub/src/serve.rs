@@ -168,7 +168,13 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
             let stats =
                 drivers.iter().zip(PLATFORMS).map(|(driver, platform)| (platform.name(), driver.stats().clone())).collect();
             let history = History::default();
-            let lookup = Lookup { resolver: resolver.clone(), reach: reach.clone(), port: config.authority_port };
+            let lookup = Lookup {
+                resolver: resolver.clone(),
+                reach: reach.clone(),
+                port: config.authority_port,
+                tls: certificates.tls(),
+                https_port: config.https_port,
+            };
             let hub = Hub::new(
                 trace.metrics(),
                 bus.clone(),

@@ -45,7 +45,7 @@ pub(super) async fn examine<O: Observed>(
 ) -> Result<Json<Examination>, Problem> {
     let id = LinkId::from(link.as_str());
     // A link of a platform that no product speaks is the hub's own.
-    let (product, facts) = told(&api, &actor, &link, product)?;
+    let (product, facts) = told(&api, &actor, &link, product).await?;
     let _turn = api.examinations.try_acquire().map_err(|_| {
         Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many links are being examined now: try again in a minute")
     })?;
@@ -79,7 +79,7 @@ pub(super) async fn last<O: Observed>(
     Path(link): Path<String>,
     product: Result<Query<ForProduct>, QueryRejection>,
 ) -> Result<Json<LastProbe>, Problem> {
-    let (product, facts) = told(&api, &actor, &link, product)?;
+    let (product, facts) = told(&api, &actor, &link, product).await?;
     let probe = api.observed.probes().remove(&LinkId::from(link.as_str()));
     let trouble = probe.as_ref().and_then(|probe| probe.result.as_ref().err());
     Ok(Json(LastProbe {

@@ -1,4 +1,4 @@
-//! Whether a domain is its member's: asked of the domain's own name servers.
+//! Whether a domain is its member's: asked of the domain's own name servers, and else of its web server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use interchange_model::Domain;
-use interchange_registry::{Actor, Change, Proof, ProofKind, Role};
+use interchange_registry::{Actor, Challenge, Change, Proof, ProofKind, Role};
 use serde::Serialize;
 
 use super::{Api, Problem};
@@ -23,6 +23,10 @@ pub(super) struct Checked {
     name: String,
     value: String,
     servers: Vec<NameServer>,
+    /// Where the web server may show the value instead.
+    url: String,
+    /// What was found there, in a sentence; absent where the record was enough.
+    file: Option<String>,
 }
 
 pub(super) async fn check<O: Observed>(
@@ -44,20 +48,32 @@ pub(super) async fn check<O: Observed>(
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "others are being checked: try again in some seconds"));
     };
     let (name, value) = (entry.challenge.record_name(domain), entry.challenge.record_value());
-    let (servers, proven, because) = match api.observed.texts(domain.clone(), name.clone()).await {
+    let (servers, mut proven, mut because) = match api.observed.texts(domain.clone(), name.clone()).await {
         Err(why) => (Vec::new(), false, why),
         Ok(servers) => {
             let (proven, because) = judge(&servers, &value);
             (servers, proven, because)
         }
     };
+    let url = format!("https://{domain}{}", Challenge::FILE_PATH);
+    let (mut kind, mut file) = (ProofKind::Dns, None);
+    if !proven {
+        file = Some(match api.observed.file(domain.clone(), Challenge::FILE_PATH).await {
+            Ok(text) if text.trim() == value => {
+                (proven, kind, because) = (true, ProofKind::Https, format!("{url} has the value"));
+                "it has the value".to_owned()
+            }
+            Ok(_) => "it has another text: put the value there, and nothing else".to_owned(),
+            Err(why) => why,
+        });
+    }
     if proven {
         // The hub itself has seen it, on behalf of whoever asked.
         let hub = Actor { name: actor.name, role: Role::Operator };
-        let change = Change::ProveDomain { domain: domain.clone(), challenge: entry.challenge.clone() };
+        let change = Change::ProveDomain { domain: domain.clone(), challenge: entry.challenge.clone(), kind };
         api.members.apply(&hub, &change, 0).await?;
     }
-    Ok(Json(Checked { proven, because, name, value, servers }))
+    Ok(Json(Checked { proven, because, name, value, servers, url, file }))
 }
 
 /// Between two looks at the proofs that are in DNS.
@@ -79,8 +95,17 @@ pub(crate) async fn recheck<O: Observed>(api: Arc<Api<O>>) {
 async fn lapsed<O: Observed>(api: &Api<O>) -> Vec<(Domain, String)> {
     let (_, directory) = api.members.directory();
     let mut lapsed = Vec::new();
-    let in_dns = |proof: &Proof| proof.kind == ProofKind::Dns;
-    for (domain, entry) in directory.domains.iter().filter(|(_, entry)| entry.proof.as_ref().is_some_and(in_dns)) {
+    let seen = |proof: &Proof| proof.kind != ProofKind::Vouched;
+    for (domain, entry) in directory.domains.iter().filter(|(_, entry)| entry.proof.as_ref().is_some_and(seen)) {
+        if entry.proof.as_ref().is_some_and(|proof| proof.kind == ProofKind::Https) {
+            // A web server that does not answer says nothing; one that shows something else does.
+            if let Ok(text) = api.observed.file(domain.clone(), Challenge::FILE_PATH).await
+                && text.trim() != entry.challenge.record_value()
+            {
+                lapsed.push((domain.clone(), "the file at its web server has another text".to_owned()));
+            }
+            continue;
+        }
         let Ok(servers) = api.observed.texts(domain.clone(), entry.challenge.record_name(domain)).await else { continue };
         let value = entry.challenge.record_value();
         let answered = servers.iter().filter(|server| server.why.is_none()).count();
@@ -146,6 +171,12 @@ mod tests {
         async fn texts(&self, _: Domain, _: String) -> Result<Vec<NameServer>, String> {
             self.0.clone()
         }
+        async fn file(&self, _: Domain, _: &'static str) -> Result<String, String> {
+            Err("there is none".to_owned())
+        }
+        async fn services(&self, _: Domain) -> Vec<interchange_guide::SrvAnswer> {
+            Vec::new()
+        }
         async fn examine(&self, _: LinkId) -> Option<Vec<crate::Finding>> {
             None
         }
@@ -182,7 +213,7 @@ mod tests {
         let domain = Domain::parse("acme.example").unwrap();
         let challenge = members.directory().1.domains[&domain].challenge.clone();
         let value = challenge.record_value();
-        members.apply(&by, &Change::ProveDomain { domain: domain.clone(), challenge }, 7).await.unwrap();
+        members.apply(&by, &Change::ProveDomain { domain: domain.clone(), challenge, kind: ProofKind::Dns }, 7).await.unwrap();
         let lapsed = async |says| {
             let about = About {
                 listeners: interchange_guide::Listeners::usual(Domain::parse("hub.example").unwrap()),

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 use interchange_guide::{Facts, Guide, MemberCertificate, Product, Trust};
 use interchange_model::{Address, Domain, Health, Link, LinkId};
-use interchange_registry::{Actor, AuditRow, INVITATION_LASTS, PartnershipState};
+use interchange_registry::{Actor, AuditRow, Challenge, INVITATION_LASTS, PartnershipState};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -31,7 +31,9 @@ pub(super) async fn domains<O: Observed>(State(api): State<Arc<Api<O>>>, Extensi
     let declared = api.members.declared().links.iter().filter(|link| actor.role.sees(&link.member));
     let declared = declared.flat_map(|link| {
         let of_link = link.domains.iter();
-        of_link.map(|domain| json!({"domain": domain, "member": link.member, "declared": true, "proof": null, "txt": null}))
+        of_link.map(
+            |domain| json!({"domain": domain, "member": link.member, "declared": true, "proof": null, "txt": null, "url": null}),
+        )
     });
     let registered = directory.domains.iter().filter(|(_, entry)| actor.role.sees(&entry.member)).map(|(domain, entry)| {
         json!({
@@ -40,6 +42,7 @@ pub(super) async fn domains<O: Observed>(State(api): State<Arc<Api<O>>>, Extensi
             "declared": false,
             "proof": entry.proof,
             "txt": {"name": entry.challenge.record_name(domain), "value": entry.challenge.record_value()},
+            "url": format!("https://{domain}{}", Challenge::FILE_PATH),
         })
     });
     Ok(Json(declared.chain(registered).collect()))
@@ -178,12 +181,12 @@ pub(super) async fn guide<O: Observed>(
     Path(link): Path<String>,
     product: Result<Query<ForProduct>, QueryRejection>,
 ) -> Result<Json<Guide>, Problem> {
-    let (product, facts) = told(&api, &actor, &link, product)?;
+    let (product, facts) = told(&api, &actor, &link, product).await?;
     Ok(Json(interchange_guide::guide(product, &facts)))
 }
 
 /// The product that is asked about, and the facts of the link: what a guide, or a remedy, is made of.
-pub(super) fn told<O: Observed>(
+pub(super) async fn told<O: Observed>(
     api: &Api<O>,
     actor: &Actor,
     link: &str,
@@ -191,14 +194,22 @@ pub(super) fn told<O: Observed>(
 ) -> Result<(Product, Facts), Problem> {
     let Query(ForProduct { product }) = product.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;
     let registry = api.members.watch().borrow().clone();
-    let found = registry.link(&link.into()).filter(|link| actor.role.sees(&link.member));
+    let found = registry.link(&link.into()).filter(|link| actor.role.sees(&link.member)).cloned();
     let none = || Problem::new(StatusCode::NOT_FOUND, format!("there is no link `{}`", link.escape_debug()));
     let link = found.ok_or_else(none)?;
     let fitting = || Product::ALL.into_iter().filter(|product| product.platform() == Some(link.platform.as_str()));
     let product = match product {
         Some(name) => name.parse::<Product>().ok().filter(|product| fitting().any(|fits| fits == *product)),
-        // The last is the one for all others.
-        None => fitting().next_back(),
+        // By what the records of its domain speak for; else the last, which is the one for all others.
+        None => {
+            let answers = match link.domains.first() {
+                Some(domain) => api.observed.services(domain.clone()).await,
+                None => Vec::new(),
+            };
+            let guesses = interchange_guide::guess(&answers);
+            let guessed = guesses.iter().map(|guess| guess.product).find(|product| fitting().any(|fits| fits == *product));
+            guessed.or_else(|| fitting().next_back())
+        }
     };
     let product = product.ok_or_else(|| {
         let known: Vec<_> = fitting().map(Product::label).collect();

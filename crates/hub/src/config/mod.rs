@@ -84,6 +84,8 @@ pub struct Config {
     pub name_servers: Vec<SocketAddr>,
     /// The port at which the authoritative servers of members' domains are asked.
     pub authority_port: u16,
+    /// The port at which web servers of members' domains are asked.
+    pub https_port: u16,
     /// Networks that are not public and that the hub may dial all the same.
     pub allow_targets: Vec<Network>,
     /// How many texts are taken.
@@ -227,6 +229,7 @@ impl Check<'_> {
             log: file.hub.log,
             name_servers,
             authority_port: file.dns.authority_port.unwrap_or(53),
+            https_port: file.dns.https_port.unwrap_or(443),
             admin,
             canary,
             allow_targets,

@@ -150,6 +150,8 @@ pub(super) struct DnsEntry {
     pub(super) servers: Vec<Spanned<String>>,
     /// Where authoritative servers of members' domains listen, in a laboratory; 53 everywhere else.
     pub(super) authority_port: Option<u16>,
+    /// The same for their web servers; 443 everywhere else.
+    pub(super) https_port: Option<u16>,
 }
 
 /// `[network]`

@@ -54,7 +54,11 @@ pub(super) fn checked(answer: &Value) -> String {
     });
     let proven = if answer["proven"] == true { "proven" } else { "not proven" };
     let wanted = format!("{} TXT \"{}\"", text(&answer["name"]), text(&answer["value"]));
-    format!("{shown}wanted: {wanted}\n{proven}: {}\n", text(&answer["because"]))
+    let file = match answer["file"].as_str() {
+        Some(_) => format!("{}: {}\n", text(&answer["url"]), text(&answer["file"])),
+        None => String::new(),
+    };
+    format!("{shown}{file}wanted: {wanted}\n{proven}: {}\n", text(&answer["because"]))
 }
 
 /// The guide as it writes itself for a terminal; its texts come from the hub alone.
@@ -103,7 +107,11 @@ fn domains(answer: &Value) -> String {
     for row in answer.as_array().into_iter().flatten().filter(|row| row["declared"] == false && row["proof"].is_null()) {
         let (domain, txt) = (text(&row["domain"]), &row["txt"]);
         let record = format!("{} TXT \"{}\"", text(&txt["name"]), text(&txt["value"]));
-        let _ = writeln!(shown, "{domain} is not proven: publish {record}, then run interchange domain check {domain}");
+        let url = text(&row["url"]);
+        let _ = writeln!(
+            shown,
+            "{domain} is not proven: publish {record}, or that value alone as the file {url}; then run interchange domain check {domain}"
+        );
     }
     shown
 }

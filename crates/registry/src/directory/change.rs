@@ -56,6 +56,8 @@ pub enum Change {
         domain: Domain,
         /// The challenge that was seen.
         challenge: Challenge,
+        /// Where.
+        kind: ProofKind,
     },
     /// A member gives a domain up that no link serves.
     RemoveDomain {
@@ -279,12 +281,12 @@ impl Directory {
                 only_operator()?;
                 self.prove(&mut next, domain, ProofKind::Vouched, by, moment)?;
             }
-            Change::ProveDomain { domain, challenge } => {
+            Change::ProveDomain { domain, challenge, kind } => {
                 only_operator()?;
                 if self.domains.get(domain).is_some_and(|entry| entry.challenge != *challenge) {
                     return conflict(format!("the challenge of `{domain}` has changed meanwhile: check again"));
                 }
-                self.prove(&mut next, domain, ProofKind::Dns, by, moment)?;
+                self.prove(&mut next, domain, *kind, by, moment)?;
             }
             Change::RemoveDomain { domain } => {
                 let Some(entry) = next.domains.remove(domain).filter(|entry| by.role.sees(&entry.member)) else {

@@ -81,7 +81,10 @@ impl Challenge {
         format!("_interchange-{}.{domain}.", &self.0.get(..8).unwrap_or_default())
     }
 
-    /// What the TXT record holds.
+    /// Where the domain's own web server may show the same instead (RFC 8615).
+    pub const FILE_PATH: &str = "/.well-known/interchange-domain-verification";
+
+    /// What the TXT record, or the file, holds.
     #[must_use]
     pub fn record_value(&self) -> String {
         format!("interchange-domain-verification={}", self.0)
@@ -106,6 +109,8 @@ pub struct Proof {
 pub enum ProofKind {
     /// Its authoritative servers show the TXT record.
     Dns,
+    /// Its web server shows the file.
+    Https,
     /// The operator says so.
     Vouched,
 }
