@@ -12,8 +12,9 @@ use super::notes::{Notes, Ways};
 use super::{Doctor, ago};
 use crate::platforms::platform;
 
-/// Partners' domains for which the link's server is asked; of more, these are a sample.
+/// Partners' domains, and domains of the link's own, that are looked at; of more, these are a sample.
 const MOST_PARTNERS: usize = 16;
+const MOST_DOMAINS: usize = 16;
 /// What waits for longer than this is a backlog.
 const BACKLOG_AFTER: Duration = Duration::from_secs(60);
 
@@ -92,7 +93,7 @@ impl Doctor {
         let platform = platform(&link.platform)?;
         let mut looked: Vec<(interchange_adapter::Target, Survey)> = Vec::new();
         let mut leads = None;
-        for domain in &link.domains {
+        for domain in link.domains.iter().take(MOST_DOMAINS) {
             let Some(target) = (platform.target)(&link.settings, domain) else { continue };
             if looked.iter().any(|(known, _)| *known == target) {
                 continue;
@@ -109,7 +110,8 @@ impl Doctor {
     async fn ask_all(&self, link: &Link, registry: &Registry) -> Vec<Asked> {
         let hub = &self.0.around.hub;
         let partners = registry.partner_domains(&link.id);
-        let mut questions: Vec<(Domain, Domain)> = link.domains.iter().map(|to| (hub.clone(), to.clone())).collect();
+        let mut questions: Vec<(Domain, Domain)> =
+            link.domains.iter().take(MOST_DOMAINS).map(|to| (hub.clone(), to.clone())).collect();
         if let Some(first) = link.domains.first() {
             let partners = partners.into_iter().filter(|partner| partner != hub);
             questions.extend(partners.take(MOST_PARTNERS).map(|from| (from, first.clone())));
