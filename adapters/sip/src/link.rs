@@ -386,7 +386,7 @@ impl Sip {
         let (call, tag) = (format!("{:032x}", self.random.random::<u128>()), self.layer.new_tag());
         let link = self.links.get(&number)?;
         let known = self.conns.get(&session.conn)?;
-        let request = translate::to_options(&self.hub, link.domains.first()?.as_str(), &call, &tag).ok()?;
+        let request = translate::to_options(&self.hub, self.domain.as_str(), link.domains.first()?.as_str(), &call, &tag).ok()?;
         let via = self.hub.via(known.via.transport()).ok()?;
         let client = self.layer.send_request(now.instant, request, via, session.flow, &mut self.actions).ok()?;
         self.clients.insert(client, Asked::Options { link: number });

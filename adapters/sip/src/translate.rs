@@ -363,14 +363,14 @@ fn message(envelope: &Envelope, hub: &Hub, date: SystemTime) -> Result<RequestBu
         .named_header(TRACE, Value::new(&format!("{id};hub={}", hub.mark))?)
 }
 
-/// The OPTIONS by which a link is asked whether it lives.
+/// The OPTIONS by which a link is asked whether it lives, from the hub's own domain: that is what servers know it by, whatever its host is called.
 ///
 /// # Errors
 /// [`Unencodable`], which no domain of the model is.
-pub(crate) fn to_options(hub: &Hub, domain: &str, call: &str, tag: &str) -> Result<RequestBuilder, Unencodable> {
+pub(crate) fn to_options(hub: &Hub, own: &str, domain: &str, call: &str, tag: &str) -> Result<RequestBuilder, Unencodable> {
     let to = sip_codec::Uri::sip(sip_codec::Host::new(domain)?);
     Request::builder(Method::Options, to.clone())
-        .from(NameAddr::new(sip_codec::Uri::sip(hub.sent_by.host.clone())).with_tag(tag)?)
+        .from(NameAddr::new(sip_codec::Uri::sip(sip_codec::Host::new(own)?)).with_tag(tag)?)
         .to(NameAddr::new(to))
         .cseq(1)
         .header(Name::Accept, Value::new("text/plain")?)?

@@ -34,6 +34,7 @@ fn a_link_that_is_up_is_asked_at_once_and_what_its_server_thinks_of_the_hub_is_s
         assert_eq!(answers(&mut hub), []);
         let options = hub.one(conn);
         assert_eq!(options.method(), "OPTIONS");
+        assert!(options.header("From").starts_with("<sip:hub.example>"), "{}", options.header("From"));
         hub.receive(conn, options.answer(status, more));
         assert_eq!(answers(&mut hub), [wanted, wanted], "{status}: both who asked");
     }

@@ -47,6 +47,13 @@ fn a_whole_file_is_read() {
     assert_eq!(config.links[1].domains[1].as_str(), "chat.acme.example");
     assert_eq!(config.partnerships, [("acme".into(), "globex".into())]);
     assert_eq!(config.limits, Limits::default());
+    assert_eq!(config.canary, Some(Duration::from_secs(60)));
+    assert_eq!(read(&format!("{WHOLE}\n[canary]\nseconds = 0\n")).unwrap().canary, None);
+    assert_eq!(config.store.postgresql(), None);
+    let shared = WHOLE.replace("data_directory", "store = \"postgresql://hub:hunter2@db.example/interchange\"\ndata_directory");
+    let shared = read(&shared).unwrap();
+    assert_eq!(shared.store.postgresql().as_deref(), Some("postgresql://hub@db.example/interchange"));
+    assert!(!format!("{shared:?}").contains("hunter2"));
     let open = read(&format!("{WHOLE}\n[limits]\nlink_rate = 0\nsender_rate = 0\nrepeats = 0\n")).unwrap().limits;
     assert_eq!((open.link.per_second, open.sender.per_second, open.repeats), (0, 0, 0));
 }
@@ -68,6 +75,20 @@ fn every_fault_points_at_its_line_and_says_how_to_mend_it() {
         ("domain = \"hub", "domian = \"hub", (3, 1), "unknown field `domian`", "did you mean `domain`"),
         ("domain = \"hub.example\"\n", "", (2, 1), "missing field `domain`", "add `domain"),
         ("\"hub.example\"", "\"192.0.2.1\"", (3, 10), "an IP address is not a domain", "whole domain name"),
+        (
+            "data_directory = \"data\"\n",
+            "data_directory = \"data\"\nstore = \"mysql://hub:hunter2@db/x\"\n",
+            (5, 9),
+            "no address of a PostgreSQL database",
+            "postgresql://interchange@db.example/interchange",
+        ),
+        (
+            "data_directory = \"data\"\n",
+            "data_directory = \"data\"\n[canary]\nseconds = 2\n",
+            (6, 11),
+            "2 s between two probes",
+            "5 to 3600, or 0 for none",
+        ),
         ("data_directory = \"data\"", "data_directory = 5", (4, 18), "invalid type: integer", "type named"),
         ("platform = \"xmpp\"\naddress", "platform = \"xmmp\"\naddress", (7, 12), "no platform `xmmp`", "did you mean `xmpp`"),
         ("127.0.0.1:5269", "localhost", (8, 11), "not an IP address and port", "0.0.0.0:5269"),
