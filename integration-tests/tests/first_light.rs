@@ -92,6 +92,10 @@ fn hundred_messages_each_way(start_xmpp_server: fn(XmppServerSettings) -> XmppSe
     let bob_address = "bob@globex.example";
     let alice_uri = "sip:alice@acme.example";
 
+    // Prosody 0.12 queues what comes before its stream is authenticated, and sends what comes between that and the last features ahead of the queue. So the
+    // stream stands before order is asked for.
+    alice.send(bob_address, "first", "first");
+    assert_eq!(bob.expect_message(SOON).body, "first");
     for number in 0..100 {
         alice.send(bob_address, &format!("x{number}"), &text(number));
         bob.send(alice_uri, &format!("s{number}"), &text(number));
