@@ -1,6 +1,6 @@
 //! A running platform: its sockets, its loop, and the supervisor that builds the adapter anew after a panic.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -131,7 +131,7 @@ impl Driver {
             down: setup.down,
             pending: VecDeque::new(),
             links: None,
-            unanswered: 0,
+            unanswered: HashSet::new(),
             hushed: Default::default(),
             gone: false,
         };
@@ -221,7 +221,7 @@ async fn settle(broker: &mut Broker, pause: Duration, name: &PlatformName, stop:
     reminder.reset();
     loop {
         let paused = Instant::now() < until;
-        if broker.pending.is_empty() && broker.unanswered == 0 && !paused {
+        if broker.pending.is_empty() && broker.unanswered.is_empty() && !paused {
             return true;
         }
         let heard = tokio::select! {
@@ -239,7 +239,7 @@ async fn settle(broker: &mut Broker, pause: Duration, name: &PlatformName, stop:
             },
             () = sleep_until(until), if paused => None,
             _ = reminder.tick() => {
-                tracing::warn!(platform = %name, answers = broker.unanswered, "waiting for the broker before the adapter is built anew");
+                tracing::warn!(platform = %name, answers = broker.unanswered.len(), "waiting for the broker before the adapter is built anew");
                 None
             }
         };

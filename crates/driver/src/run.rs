@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use interchange_adapter::{Adapter, CloseReason, ConnId, Input, Now, Output, Target, Transport};
-use interchange_model::{Down, Health, Trouble, Up};
+use interchange_model::{Down, Health, Refusal, Trouble, Up};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -100,6 +100,11 @@ pub(crate) async fn run(
         loop {
             machine.hand_over();
             machine.broker.forward();
+            if machine.broker.gone
+                && let Err(why) = machine.hear_the_last()
+            {
+                break 'run Ended::Panicked(why);
+            }
             if machine.is_done() {
                 break 'run Ended::Stopped;
             }
@@ -122,6 +127,7 @@ pub(crate) async fn run(
             let turn = tokio::select! {
                 biased;
                 () = stop.cancelled(), if machine.stopping.is_none() => Turn::Stop,
+                () = broker.up.closed(), if !broker.gone => Turn::BrokerGone,
                 permit = broker.up.reserve(), if !broker.pending.is_empty() && !broker.gone => match permit {
                     Ok(permit) => {
                         say(permit, &mut broker.pending, &mut broker.unanswered);
@@ -141,11 +147,12 @@ pub(crate) async fn run(
                 Turn::Go => Ok(()),
                 Turn::Tick => machine.tick(),
                 Turn::Stop | Turn::BrokerGone => {
-                    machine.broker.gone |= matches!(turn, Turn::BrokerGone);
+                    machine.broker.gone |= matches!(turn, Turn::BrokerGone) || machine.broker.up.is_closed();
                     // Closes the listening sockets: whoever comes now is refused at once.
                     listeners.abort_all();
                     sockets.retain(|socket| matches!(socket, OpenSocket::Datagrams(_)));
-                    machine.stop()
+                    // Before goodbye: what is stored is acknowledged, or the peer sends it again.
+                    machine.hear_the_last().and_then(|()| machine.stop())
                 }
             };
             while words.len() < BATCH
@@ -353,6 +360,21 @@ impl Machine<'_> {
             return Ok(());
         }
         self.feed(Input::Broker(word))
+    }
+
+    /// Hears what the broker has said so far. What it has not taken when it is gone is refused, so that no peer waits for an answer.
+    fn hear_the_last(&mut self) -> Result<(), String> {
+        while let Ok(word) = self.broker.down.try_recv() {
+            self.broker.note(&word);
+            self.hear(word)?;
+        }
+        if self.broker.gone {
+            for token in self.broker.orphans() {
+                self.feed(Input::Broker(Down::Submitted { token, result: Err(Refusal::Overloaded) }))?;
+            }
+        }
+        self.hand_over();
+        Ok(())
     }
 
     /// What a connection tells.

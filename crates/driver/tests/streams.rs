@@ -343,6 +343,33 @@ async fn a_broker_that_hangs_up_stops_the_platform() {
     assert!(matches!(puppet.next().await, Input::Stop));
 }
 
+/// The last word of a broker that stops counts; what it has not taken is refused, or peers would wait for an answer that never comes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_broker_leaves_without_an_answer_is_refused_when_it_hangs_up() {
+    let submit = |token| Output::Broker(Up::Submit { token: Token(token), link: "acme".into(), envelope: envelope("hi") });
+    let mut puppet = Puppet::start(Options::default(), |_, _| {}).await;
+    puppet.act([submit(1), submit(2), submit(3)]).await;
+    for token in [1, 2] {
+        let taken = within(puppet.ends.up.recv()).await;
+        assert!(matches!(taken, Some(Up::Submit { token: Token(number), .. }) if number == token), "{taken:?}");
+    }
+    // Stored and answered in its last moment. Somebody else still holds the way to the adapter.
+    let answer = Down::Submitted { token: Token(1), result: Ok(()) };
+    puppet.ends.down.send(answer.clone()).await.unwrap();
+    drop(std::mem::replace(&mut puppet.ends.up, tokio::sync::mpsc::channel(1).1));
+    within(puppet.driver.stopped()).await;
+    let heard: Vec<Input> = std::iter::from_fn(|| puppet.try_next()).collect();
+    let mut answers = Vec::new();
+    for input in heard {
+        if let Input::Broker(Down::Submitted { token, result }) = input {
+            answers.push((token, result));
+        }
+    }
+    answers.sort_by_key(|(token, _)| token.0);
+    let refused = Err(Refusal::Overloaded);
+    assert_eq!(answers, [(Token(1), Ok(())), (Token(2), refused), (Token(3), refused)]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dial_connects_and_what_was_sent_early_arrives() {
     let mut puppet = Puppet::start(Options::default(), |_, _| {}).await;
