@@ -2,7 +2,6 @@
 
 use interchange_adapter::{Now, Output};
 use interchange_model::{Domain, Fault, LinkId, Trouble};
-
 use sip_codec::Response;
 
 use crate::Sip;
@@ -68,11 +67,13 @@ pub(crate) fn welcome(response: &Response) -> Result<(), Trouble> {
         503 if let Some(seconds) = retry_after(response) => {
             Err(Trouble::new(Fault::Throttled, format!("the server asks for a pause of {seconds} s (503 with Retry-After)")))
         }
-        401 | 407 => Err(Trouble::new(
-            Fault::AuthenticationRefused,
-            format!("the server asks for a password ({status}), so it does not know the hub as a trusted peer"),
-        )),
+        401 | 407 => Err(Trouble::new(Fault::AuthenticationRefused, wants_password(status))),
         // 403 too: many a proxy takes messages and refuses to be asked.
         _ => Ok(()),
     }
+}
+
+/// What 401 and 407 mean among servers.
+pub(crate) fn wants_password(status: u16) -> String {
+    format!("the server asks for a password ({status}), so it does not know the hub as a trusted peer")
 }

@@ -12,6 +12,7 @@ use rand::RngExt;
 use sip_codec::{RequestBuilder, Response};
 use sip_stack::{ClientId, SendError};
 
+use crate::checks::wants_password;
 use crate::link::{Delivery, Link, State};
 use crate::outbox::Place;
 use crate::refusals;
@@ -309,10 +310,7 @@ impl Sip {
         if matches!(code, 401 | 407)
             && let Some(session) = link.session()
         {
-            let text = format!(
-                "link {}: the server asks for a password ({code}), so it does not know the hub as a trusted peer",
-                link.id
-            );
+            let text = format!("link {}: {}", link.id, wants_password(code));
             let about = Some(About { link: link.id.clone(), sign: Err(Fault::AuthenticationRefused) });
             self.out.push(Output::Note { conn: session.conn, about, text });
         }

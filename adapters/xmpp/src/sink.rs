@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 use interchange_adapter::{About, CloseReason, ConnId, Output};
-use interchange_model::{Fault, LinkId, Up};
+use interchange_model::Up;
 
 /// The outputs of one call of `handle`. [`Sink::flush`] must come last.
 #[derive(Debug)]
@@ -38,12 +38,7 @@ impl<'a> Sink<'a> {
         self.note_about(conn, None, text);
     }
 
-    /// The same, with what it means for a link: its peer has proved itself, or was turned away.
-    pub(crate) fn note_of(&mut self, conn: ConnId, link: &LinkId, sign: Result<(), Fault>, text: &str) {
-        self.note_about(conn, Some(About { link: link.clone(), sign }), text);
-    }
-
-    /// The same.
+    /// The same, with what it means for a link, if anything.
     pub(crate) fn note_about(&mut self, conn: ConnId, about: Option<About>, text: &str) {
         let text = text.chars().take(300).collect();
         self.out.push(Output::Note { conn, about, text });

@@ -97,7 +97,7 @@ impl Resolver {
         let failed = |address, why: String| AuthorityAnswer { server: shown.clone(), address, texts: Err(why) };
         let addresses = match self.addresses(server.trim_end_matches('.')).await {
             Ok(addresses) => addresses,
-            Err(why) => return failed(None, why),
+            Err(trouble) => return failed(None, trouble.text),
         };
         // IPv4 reaches from more places.
         let address = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first()).copied();

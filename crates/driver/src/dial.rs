@@ -9,6 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use interchange_adapter::{CloseReason, ConnId, Target, Transport, Via};
+use interchange_model::{Fault, Trouble};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -16,7 +17,8 @@ use tokio::time::{sleep, timeout};
 
 use crate::conn::Conn;
 use crate::outbox::{Command, Outbox};
-use crate::resolve::{Service, service_name};
+use crate::places;
+use crate::resolve::service_name;
 use crate::shared::{Event, Shared};
 use crate::stream::set_options;
 use crate::text;
@@ -214,51 +216,27 @@ async fn connect(
 
 /// Which hosts and ports a target means, the first to be tried first; never none.
 async fn places(shared: &Shared, to: &Target, progress: &Progress) -> Result<Vec<(String, u16)>, Failure> {
-    let unresolved = |detail| Failure::new(CloseReason::Unresolved, detail);
-    match to {
-        Target::Host { host, port, .. } => Ok(vec![(host.clone(), *port)]),
-        Target::Srv { service, domain, transport, fallback_port } => {
-            let name = service_name(service, *transport, domain);
-            progress.set(format!("looking up {name} (SRV)"));
-            match shared.resolver.services(service, *transport, domain).await.map_err(unresolved)? {
-                Service::At(places) => Ok(places.into_iter().map(|place| (place.host, place.port)).collect()),
-                Service::NotOffered => Err(unresolved(format!(
-                    "{domain} does not offer this service: the target of {name} (SRV) is `.`; \
-                     give the link a host of its own if the domain's DNS is right"
-                ))),
-                // RFC 6120 §3.2.2.
-                Service::Unknown => match fallback_port {
-                    Some(port) => Ok(vec![(domain.as_str().to_owned(), *port)]),
-                    None => {
-                        Err(unresolved(format!("there is no record {name} (SRV) in DNS; publish one, or give the link a host")))
-                    }
-                },
-            }
-        }
+    if let Target::Srv { service, domain, transport, .. } = to {
+        progress.set(format!("looking up {} (SRV)", service_name(service, *transport, domain)));
     }
+    places::places(&shared.resolver, to).await.map_err(unresolved)
 }
 
 /// The addresses of a host that may be dialled; never none.
 async fn addresses(shared: &Shared, host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
-    let found = shared.resolver.addresses(host).await.map_err(|detail| Failure::new(CloseReason::Unresolved, detail))?;
-    let mut allowed = Vec::with_capacity(found.len());
-    let mut kept = None;
-    for address in found {
-        match shared.reach.check(address) {
-            Ok(()) => allowed.push(SocketAddr::new(address, port)),
-            Err(kind) => kept = Some((address, kind)),
-        }
-    }
-    match kept {
-        Some((address, kind)) if allowed.is_empty() => Err(Failure::new(
-            CloseReason::Unreachable,
-            format!(
-                "{} is {address}, a {kind} address, which the hub does not dial; list its network in allow_targets of the hub's configuration",
-                text::escaped(host, 100)
-            ),
-        )),
-        _ => Ok(allowed),
-    }
+    let found = places::allowed(&shared.resolver, &shared.reach, host).await.map_err(unresolved)?;
+    Ok(found.into_iter().map(|address| SocketAddr::new(address, port)).collect())
+}
+
+/// Why there is nothing to connect to, with what a person does about it.
+fn unresolved(trouble: Trouble) -> Failure {
+    let (why, advice) = match trouble.fault {
+        Fault::ServiceNotOffered => (CloseReason::Unresolved, "; give the link a host of its own if the domain's DNS is right"),
+        Fault::NoService => (CloseReason::Unresolved, "; publish one, or give the link a host"),
+        Fault::AddressNotAllowed => (CloseReason::Unreachable, "; list its network in allow_targets of the hub's configuration"),
+        _ => (CloseReason::Unresolved, ""),
+    };
+    Failure::new(why, trouble.text + advice)
 }
 
 /// Connects to whichever address answers first, each begun a little after the one before it, or as soon as that has failed.

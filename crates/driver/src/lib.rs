@@ -15,6 +15,7 @@ mod driver;
 mod listen;
 mod observe;
 mod outbox;
+mod places;
 mod reach;
 mod resolve;
 mod run;

@@ -12,7 +12,7 @@ use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{Name, RData};
 use interchange_adapter::Transport;
-use interchange_model::Domain;
+use interchange_model::{Domain, Fault, Trouble};
 
 use crate::text;
 
@@ -78,22 +78,11 @@ impl Resolver {
         &self.0
     }
 
-    /// All addresses of a host, IPv6 and IPv4 in turn. An address literal is its own address.
+    /// All addresses of a host, IPv6 and IPv4 in turn; never none. An address literal is its own address.
     ///
     /// # Errors
-    /// One sentence for a person.
-    pub(crate) async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, String> {
-        self.look_up(host).await.map_err(|missing| match missing {
-            Missing::NotThere(text) => text,
-            Missing::Failed(text) => format!("{text}; check the name servers"),
-        })
-    }
-
-    /// The same, telling apart a host that has no address and name servers that do not say.
-    ///
-    /// # Errors
-    /// [`Missing`].
-    pub(crate) async fn look_up(&self, host: &str) -> Result<Vec<IpAddr>, Missing> {
+    /// [`Fault::NoAddress`], or [`Fault::DnsFailed`] where DNS does not say; with one sentence for a person.
+    pub(crate) async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, Trouble> {
         if let Ok(address) = host.parse() {
             return Ok(vec![address]);
         }
@@ -101,19 +90,25 @@ impl Resolver {
         let found = match self.0.lookup_ip(host).await {
             Ok(found) => found,
             Err(error) if error.is_nx_domain() => {
-                return Err(Missing::NotThere(format!("the name {shown} does not exist in DNS; check its spelling")));
+                return Err(Trouble::new(
+                    Fault::NoAddress,
+                    format!("the name {shown} does not exist in DNS; check its spelling"),
+                ));
             }
             Err(error) if error.is_no_records_found() => {
-                return Err(Missing::NotThere(format!("the name {shown} has no address in DNS")));
+                return Err(Trouble::new(Fault::NoAddress, format!("the name {shown} has no address in DNS")));
             }
-            Err(error) => return Err(Missing::Failed(format!("looking up {shown} failed: {}", explain(&error)))),
+            Err(error) => {
+                let why = format!("looking up {shown} failed: {}; check the name servers", explain(&error));
+                return Err(Trouble::new(Fault::DnsFailed, why));
+            }
         };
         let (v6, v4): (Vec<IpAddr>, Vec<IpAddr>) = found.iter().partition(IpAddr::is_ipv6);
         // RFC 8305 §4: families in turn, so that a broken one costs one attempt.
         let longest = v6.len().max(v4.len());
         let addresses: Vec<_> = (0..longest).flat_map(|i| [v6.get(i), v4.get(i)]).flatten().copied().collect();
         if addresses.is_empty() {
-            return Err(Missing::NotThere(format!("the name {shown} has no address in DNS")));
+            return Err(Trouble::new(Fault::NoAddress, format!("the name {shown} has no address in DNS")));
         }
         Ok(addresses)
     }
@@ -159,15 +154,6 @@ impl Resolver {
             (false, _) => Service::At(in_order(targets, rand::random_range)),
         })
     }
-}
-
-/// Why a host's addresses are not known; each with a sentence for a person.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Missing {
-    /// DNS says that it has none.
-    NotThere(String),
-    /// DNS did not say.
-    Failed(String),
 }
 
 /// The name under which SRV records of a service are kept.

@@ -9,9 +9,9 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::places;
 use crate::reach::Reach;
-use crate::resolve::{Missing, Resolver, Service, service_name};
-use crate::text;
+use crate::resolve::{Resolver, service_name};
 
 /// For one address.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -64,39 +64,22 @@ impl Survey {
 
 /// Looks a target up and connects, for a moment, to every address of it that may be dialled; at most 16 addresses of 8 hosts. At most some 15 s.
 pub async fn survey(resolver: &Resolver, reach: &Reach, target: &Target) -> Survey {
-    let (service, hosts) = match target {
-        Target::Host { host, port, .. } => (None, Ok(vec![(host.clone(), *port)])),
-        Target::Srv { service, domain, transport, fallback_port } => {
-            let name = service_name(service, *transport, domain);
-            let hosts = match resolver.services(service, *transport, domain).await {
-                Ok(Service::At(places)) => Ok(places.into_iter().map(|place| (place.host, place.port)).collect()),
-                Ok(Service::NotOffered) => Err(Trouble::new(
-                    Fault::ServiceNotOffered,
-                    format!("the target of {name} (SRV) is `.`: {domain} says that it does not offer this service"),
-                )),
-                Ok(Service::Unknown) => match fallback_port {
-                    Some(port) => Ok(vec![(domain.as_str().to_owned(), *port)]),
-                    None => Err(Trouble::new(Fault::NoService, format!("there is no record {name} (SRV) in DNS"))),
-                },
-                Err(why) => Err(Trouble::new(Fault::DnsFailed, why)),
-            };
-            (Some(name), hosts)
-        }
+    let (service, transport) = match target {
+        Target::Host { transport, .. } => (None, *transport),
+        Target::Srv { service, domain, transport, .. } => (Some(service_name(service, *transport, domain)), *transport),
     };
-    let (Target::Host { transport, .. } | Target::Srv { transport, .. }) = target;
-    let hosts: Vec<(String, u16)> = match hosts {
+    let hosts = match places::places(resolver, target).await {
         Ok(hosts) => hosts,
         Err(trouble) => return Survey { service, places: Err(trouble) },
     };
     let mut places = Vec::new();
     let mut tries = JoinSet::new();
     for (index, (host, port)) in hosts.into_iter().take(MOST_PLACES).enumerate() {
-        let found = allowed(resolver, reach, &host).await;
+        let found = places::allowed(resolver, reach, &host).await;
         let addresses = found.map(|found| {
             let room = MOST_ADDRESSES.saturating_sub(tries.len());
             for address in found.into_iter().take(room) {
                 let address = SocketAddr::new(address, port);
-                let transport = *transport;
                 tries.spawn(async move { (index, address, connect(address, transport).await) });
             }
             Vec::new()
@@ -115,30 +98,6 @@ pub async fn survey(resolver: &Resolver, reach: &Reach, target: &Target) -> Surv
         }
     }
     Survey { service, places: Ok(places) }
-}
-
-/// The addresses of a host that may be dialled; never none.
-async fn allowed(resolver: &Resolver, reach: &Reach, host: &str) -> Result<Vec<std::net::IpAddr>, Trouble> {
-    let found = resolver.look_up(host).await.map_err(|missing| {
-        let (Missing::NotThere(text) | Missing::Failed(text)) = &missing;
-        let fault = if matches!(missing, Missing::NotThere(_)) { Fault::NoAddress } else { Fault::DnsFailed };
-        Trouble::new(fault, text.clone())
-    })?;
-    let mut kept = None;
-    let mut allowed = Vec::new();
-    for address in found {
-        match reach.check(address) {
-            Ok(()) => allowed.push(address),
-            Err(kind) => kept = Some((address, kind)),
-        }
-    }
-    match kept {
-        Some((address, kind)) if allowed.is_empty() => Err(Trouble::new(
-            Fault::AddressNotAllowed,
-            format!("{} is {address}, a {kind} address, which the hub does not dial", text::escaped(host, 100)),
-        )),
-        _ => Ok(allowed),
-    }
 }
 
 async fn connect(address: SocketAddr, transport: Transport) -> Result<Duration, Trouble> {

@@ -45,7 +45,7 @@ pub async fn fetch(
 }
 
 async fn get(tls: &Tls, resolver: &Resolver, reach: &Reach, domain: &Domain, port: u16, path: &str) -> Result<String, String> {
-    let addresses = resolver.addresses(domain.as_str()).await?;
+    let addresses = resolver.addresses(domain.as_str()).await.map_err(|trouble| trouble.text)?;
     let mut kept = None;
     let allowed = addresses.iter().find(|address| reach.check(**address).map_err(|kind| kept = Some(kind)).is_ok());
     let Some(address) = allowed else {

@@ -93,8 +93,6 @@ pub(crate) struct Inbound {
     unproven: Option<IpAddr>,
     deadline: Option<Instant>,
     sent: Instant,
-    /// What its end means for a link.
-    about: Option<About>,
     alarm: Alarm,
 }
 
@@ -137,7 +135,6 @@ impl Inbound {
             unproven: Some(address),
             deadline: Some(now.instant + core.settings.answer()),
             sent: now.instant,
-            about: None,
             alarm: Alarm::default(),
         };
         stream.set_alarm(core);
@@ -260,13 +257,26 @@ impl Inbound {
 
     /// Ends the stream with an error.
     pub(super) fn fail(&mut self, core: &mut Core, sink: &mut Sink<'_>, error: StreamError, text: &str, why: CloseReason) {
+        self.fail_about(core, sink, None, error, text, why);
+    }
+
+    /// The same; `about`: what that means for a link.
+    fn fail_about(
+        &mut self,
+        core: &mut Core,
+        sink: &mut Sink<'_>,
+        about: Option<About>,
+        error: StreamError,
+        text: &str,
+        why: CloseReason,
+    ) {
         if self.state == State::Closed {
             return;
         }
         if why != CloseReason::Shutdown {
             let separator = if text.is_empty() { "" } else { ": " };
             let said = format!("the stream of {} was ended by {}{separator}{text}", self.claimed(), error.condition());
-            sink.note_about(self.conn, self.about.take(), &said);
+            sink.note_about(self.conn, about, &said);
         }
         if self.state != State::Handshake {
             let out = sink.write(self.conn);
@@ -313,7 +323,7 @@ impl Inbound {
     /// A pair is proved: stanzas may come.
     pub(super) fn prove(&mut self, now: Now, core: &mut Core, sink: &mut Sink<'_>, pair: Proved) {
         let said = format!("the server of {} has proved itself to {}", pair.partner, pair.own);
-        sink.note_of(self.conn, &pair.link.id, Ok(()), &said);
+        sink.note_about(self.conn, Some(About { link: pair.link.id.clone(), sign: Ok(()) }), &said);
         self.codec.set_limit(pair.link.settings.max_stanza);
         self.deadline = None;
         self.count_out(core);
@@ -402,8 +412,8 @@ impl Inbound {
             && !dialback
         {
             // Nothing is left to offer (XEP-0178 §3): say why, so that the other administrator need not guess.
-            self.about = link.map(|link| About { link: link.id.clone(), sign: Err(why.fault) });
-            return self.fail(core, sink, StreamError::NotAuthorized, &why.text, CloseReason::Refused);
+            let about = link.map(|link| About { link: link.id.clone(), sign: Err(why.fault) });
+            return self.fail_about(core, sink, about, StreamError::NotAuthorized, &why.text, CloseReason::Refused);
         }
         if let (Err(why), Some(_)) = (&proof, link) {
             sink.note(self.conn, &format!("{} is not offered EXTERNAL: {why}", self.claimed()));

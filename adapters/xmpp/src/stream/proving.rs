@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use interchange_adapter::{CloseReason, Now};
+use interchange_adapter::{About, CloseReason, Now};
 use interchange_model::{Domain, Fault};
 
 use super::dialback::{Answer, push_answer};
@@ -74,10 +74,7 @@ impl Inbound {
         let failure = format!("<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><{condition}/></failure>");
         self.write(now, sink).extend_from_slice(failure.as_bytes());
         let said = format!("{} failed to authenticate: {condition}", self.claimed());
-        match self.header.from.as_ref().and_then(|from| core.directory.owner(from)) {
-            Some(link) => sink.note_of(self.conn, &link.id, Err(Fault::AuthenticationRefused), &said),
-            None => sink.note(self.conn, &said),
-        }
+        self.note_unproved(core, sink, self.header.from.as_ref(), Fault::AuthenticationRefused, &said);
         self.state = State::Open;
         self.attempts += 1;
         // RFC 6120 §6.4.5: the stream stays open for another try, or for dialback.
@@ -101,13 +98,10 @@ impl Inbound {
         };
         if let Some(answer) = answer {
             if let Answer::Error(error) = answer {
-                let link = Domain::parse(from).ok().and_then(|from| core.directory.owner(&from).cloned());
+                let partner = Domain::parse(from).ok();
                 let (from, to) = (from.escape_debug(), to.escape_debug());
                 let said = format!("dialback from {from} to {to} was refused: {}", error.condition);
-                match link {
-                    Some(link) => sink.note_of(self.conn, &link.id, Err(Fault::DialbackRefused), &said),
-                    None => sink.note(self.conn, &said),
-                }
+                self.note_unproved(core, sink, partner.as_ref(), Fault::DialbackRefused, &said);
             }
             push_answer(self.write(now, sink), to, from, None, answer);
             self.lend(now, core, sink);
@@ -180,11 +174,11 @@ impl Inbound {
             Answer::Valid => {}
             Answer::Invalid => {
                 let said = format!("the server of {} says that this peer is not it", pair.partner);
-                self.note_unproved(core, sink, &pair.partner, &said);
+                self.note_unproved(core, sink, Some(&pair.partner), Fault::DialbackRefused, &said);
             }
             Answer::Error(error) => {
                 let said = format!("dialback from {} to {} did not succeed: {}", pair.partner, pair.own, error.condition);
-                self.note_unproved(core, sink, &pair.partner, &said);
+                self.note_unproved(core, sink, Some(&pair.partner), Fault::DialbackRefused, &said);
             }
         }
         push_answer(self.write(now, sink), &pair.own.to_unicode(), &pair.partner.to_unicode(), None, answer);
@@ -195,11 +189,11 @@ impl Inbound {
         }
     }
 
-    fn note_unproved(&self, core: &Core, sink: &mut Sink<'_>, partner: &Domain, said: &str) {
-        match core.directory.owner(partner) {
-            Some(link) => sink.note_of(self.conn, &link.id, Err(Fault::DialbackRefused), said),
-            None => sink.note(self.conn, said),
-        }
+    /// Who claims to speak for `partner` has not proved it.
+    fn note_unproved(&self, core: &Core, sink: &mut Sink<'_>, partner: Option<&Domain>, fault: Fault, said: &str) {
+        let link = partner.and_then(|partner| core.directory.owner(partner));
+        let about = link.map(|link| About { link: link.id.clone(), sign: Err(fault) });
+        sink.note_about(self.conn, about, said);
     }
 
     /// Another server asks whether a key is ours (XEP-0220 §2.2.2). TLS is needed, authentication is not.

@@ -11,7 +11,7 @@ use sqlx::{Any, AnyConnection, AnyPool, Connection, Executor, Row, Transaction};
 use tokio::time::timeout;
 use url::Url;
 
-use super::{StoreError, VERSIONS};
+use super::{StoreError, VERSIONS, unmigrated};
 
 /// How long a database may take for anything.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -117,11 +117,8 @@ impl Registered {
 
     /// Makes or brings up to date the tables.
     pub(super) async fn postgresql(database: &PostgreSql) -> Result<Self, StoreError> {
-        let failed = |shown: &str, source: Box<dyn std::error::Error + Send + Sync>| StoreError::Database {
-            path: PathBuf::from(shown),
-            source,
-        };
-        let (url, shown) = database.address().map_err(|why| failed("PostgreSQL", why.into()))?;
+        let (url, shown) =
+            database.address().map_err(|why| StoreError::Database { path: PathBuf::from("PostgreSQL"), source: why.into() })?;
         let opened = async {
             let pool = connect(url.as_str(), CONNECTIONS, |connection| {
                 Box::pin(async move {
@@ -138,14 +135,9 @@ impl Registered {
         };
         let opened =
             timeout(PATIENCE * 3, opened).await.unwrap_or_else(|_| Err(MigrateError::Execute(sqlx::Error::PoolTimedOut)));
-        let pool = opened.map_err(|error| match error {
-            MigrateError::VersionMissing(found) => {
-                let known = VERSIONS.iter().map(|version| version.version).max().unwrap_or(0);
-                StoreError::Newer { path: PathBuf::from(&shown), found, known }
-            }
-            error => failed(&shown, error.into()),
-        })?;
-        Ok(Self { pool, kind: Kind::PostgreSql, shown: PathBuf::from(shown) })
+        let shown = PathBuf::from(shown);
+        let pool = opened.map_err(|error| unmigrated(&shown, error))?;
+        Ok(Self { pool, kind: Kind::PostgreSql, shown })
     }
 
     pub(super) fn pool(&self) -> &AnyPool {
@@ -158,23 +150,17 @@ impl Registered {
 
     /// Begins a change: what is read in it is what is changed, whatever other nodes do meanwhile. And the version.
     pub(super) async fn begin<'a>(&self, connection: &'a mut AnyConnection) -> Result<(Transaction<'a, Any>, u64), sqlx::Error> {
-        let (mut transaction, row) = match self.kind {
-            Kind::Sqlite => {
-                let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-                let row = sqlx::query("SELECT version FROM version").fetch_one(&mut *transaction).await?;
-                (transaction, row)
-            }
-            Kind::PostgreSql => {
-                let mut transaction = connection.begin().await?;
-                // The one row is the lock. What is read after it was committed before it (READ COMMITTED).
-                let row = sqlx::query("SELECT version FROM version FOR UPDATE").fetch_one(&mut *transaction).await?;
-                (transaction, row)
-            }
+        let (begin, read) = match self.kind {
+            Kind::Sqlite => ("BEGIN IMMEDIATE", "SELECT version FROM version"),
+            // The one row is the lock. What is read after it was committed before it (READ COMMITTED).
+            Kind::PostgreSql => ("BEGIN", "SELECT version FROM version FOR UPDATE"),
         };
+        let mut transaction = connection.begin_with(begin).await?;
         if self.kind == Kind::PostgreSql {
             // A change that is answered is on disk, whatever the server's default is.
             transaction.execute("SET LOCAL synchronous_commit = on").await?;
         }
+        let row = sqlx::query(read).fetch_one(&mut *transaction).await?;
         Ok((transaction, row.try_get::<i64, _>(0)?.unsigned_abs()))
     }
 

@@ -203,11 +203,7 @@ impl Store {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(5));
         let pool = SqlitePoolOptions::new().max_connections(2).connect_with(options).await.map_err(failed)?;
-        let known = VERSIONS.iter().map(|version| version.version).max().unwrap_or(0);
-        VERSIONS.run(&pool).await.map_err(|error| match error {
-            MigrateError::VersionMissing(found) => StoreError::Newer { path: path.clone(), found, known },
-            error => StoreError::Database { path: path.clone(), source: error.into() },
-        })?;
+        VERSIONS.run(&pool).await.map_err(|error| unmigrated(&path, error))?;
         let registered = match database {
             Database::Embedded => Registered::embedded(&path).await.map_err(failed)?,
             Database::PostgreSql(database) => Registered::postgresql(database).await?,
@@ -365,6 +361,18 @@ fn row(note: Note) -> Option<(Key, Option<Cells>)> {
 fn watch_key(watcher: &Address, presentity: &Address) -> Key {
     let key = |address: &Address| format!("{}@{}", address.user_key(), address.domain());
     Key::Watch(key(watcher), key(presentity))
+}
+
+/// Why the tables of a database could not be made, or brought up to date.
+fn unmigrated(path: &Path, error: MigrateError) -> StoreError {
+    let path = path.to_owned();
+    match error {
+        MigrateError::VersionMissing(found) => {
+            let known = VERSIONS.iter().map(|version| version.version).max().unwrap_or(0);
+            StoreError::Newer { path, found, known }
+        }
+        error => StoreError::Database { path, source: error.into() },
+    }
 }
 
 /// A file that nobody else may read. SQLite gives the files beside a database the mode of the database.
