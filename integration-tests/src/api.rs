@@ -1,5 +1,7 @@
 //! The hub's API over HTTP, with one token.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use ureq::Agent;
 
@@ -17,7 +19,9 @@ pub struct Api {
 impl Api {
     /// Of the hub at a port of 127.0.0.1.
     pub fn new(port: u16, token: &str) -> Self {
-        let agent = Agent::config_builder().proxy(None).http_status_as_error(false).build().into();
+        // The hub closes what was idle for 15 s, and a POST that meets that moment is not sent again.
+        let idle = Duration::from_secs(5);
+        let agent = Agent::config_builder().proxy(None).http_status_as_error(false).max_idle_age(idle).build().into();
         Self { agent, url: format!("http://127.0.0.1:{port}/api/v1/"), token: format!("Bearer {token}") }
     }
 
