@@ -22,6 +22,7 @@ pub mod postgresql;
 pub mod processes;
 pub mod prometheus;
 pub mod prosody;
+pub mod purple_client;
 pub mod rabbitmq;
 pub mod sip_client;
 pub mod sipp;
@@ -31,4 +32,5 @@ pub mod xmpp_client;
 pub mod xmpp_server;
 pub mod xmpp_stream;
 
+mod compiled;
 mod json_lines;
