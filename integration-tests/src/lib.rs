@@ -17,6 +17,7 @@ pub mod hub;
 pub mod kamailio;
 pub mod load;
 pub mod msrp_client;
+pub mod ocs;
 pub mod ports;
 pub mod postgresql;
 pub mod processes;
