@@ -16,6 +16,7 @@ pub mod faults;
 pub mod hub;
 pub mod kamailio;
 pub mod load;
+pub mod meanwhile_client;
 pub mod msrp_client;
 pub mod ocs;
 pub mod ports;
