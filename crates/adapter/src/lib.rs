@@ -13,6 +13,7 @@
 mod account;
 mod connection;
 mod name;
+mod network;
 mod outage;
 mod pin;
 mod reference;
@@ -29,6 +30,7 @@ use interchange_model::{Domain, Down, Fault, LinkId, PlatformName, Settings, Set
 pub use account::{Account, Password, SignInError};
 pub use connection::{CloseReason, ConnId, Target, Transport, Via};
 pub use name::dns_name_matches;
+pub use network::Network;
 pub use outage::Outage;
 pub use pin::Pin;
 pub use reference::References;
@@ -190,7 +192,7 @@ pub enum Output {
     },
     /// Who is meant by a name? For people who are signed in and look for a colleague. Answered by [`Input::Found`] within 15 s.
     LookUp {
-        /// For the answer.
+        /// For the answer; need not be open.
         conn: ConnId,
         /// The adapter's own number, for the answer.
         query: u64,
