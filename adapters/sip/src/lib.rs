@@ -47,10 +47,11 @@ use crate::link::Link;
 use crate::outbox::Place;
 use crate::presence::{Key, Presences};
 use crate::sessions::Sessions;
-pub use crate::settings::{Dial, IdentityRule, LinkSettings, LinkTransport, Network, PlatformSettings, SessionPolicy};
+pub use crate::settings::{Dial, IdentityRule, LinkSettings, LinkTransport, PlatformSettings, SessionPolicy};
 use crate::timers::{Sleeper, Timers};
 use crate::translate::Hub;
 use crate::typing::TypingStates;
+pub use interchange_adapter::Network;
 
 /// The platform `sip`.
 pub const PLATFORM: Platform = Platform { name: "sip", build, check_link, target };
