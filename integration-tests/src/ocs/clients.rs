@@ -47,8 +47,8 @@ impl State {
         let own = host == self.settings.domain || host == self.routes.name(Hop::Pool);
         match method.as_str() {
             "SUBSCRIBE" if own => self.client_subscribes(connection, &user, &name, &request),
-            _ if own => self.to_client(connection, &name, request, &[Hop::Pool]),
-            _ => self.to_partner(connection, request, &target),
+            _ if own => self.pass_to_client(connection, &name, request, &[Hop::Pool]),
+            _ => self.pass_to_partner(connection, request, &target),
         }
     }
 
@@ -67,8 +67,8 @@ impl State {
         let remote = uri(request.header("To")).to_owned();
         request.replace("Route", &routes[used..]);
         match self.own_user(&remote) {
-            Some(user) => self.to_client(connection, &user, request, &[Hop::Pool]),
-            None => self.to_partner(connection, request, &remote),
+            Some(user) => self.pass_to_client(connection, &user, request, &[Hop::Pool]),
+            None => self.pass_to_partner(connection, request, &remote),
         }
     }
 

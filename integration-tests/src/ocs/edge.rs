@@ -7,6 +7,9 @@ use super::message::{Message, parameter, uri};
 use super::routes::Hop;
 use super::state::{Script, State, who};
 
+/// What a script says of requests that are to be ignored.
+pub(super) const NO_ANSWER: u16 = 0;
+
 /// Servers of the path, from the edge inwards.
 const INWARDS: [Hop; 2] = [Hop::Edge, Hop::Pool];
 
@@ -26,18 +29,21 @@ impl State {
             if let Some(fault) = fault {
                 self.fault(&fault, Some(&request));
             }
-            return self.answer(connection, &request, status, reason);
+            if status != NO_ANSWER {
+                self.answer(connection, &request, status, reason);
+            }
+            return;
         }
         match method.as_str() {
             "ACK" => match self.take_ack(&request) {
                 Some(300..) => {}
-                Some(_) => self.into_dialog(connection, request),
+                Some(_) => self.pass_in_dialog(connection, request),
                 None => self.fault("an ACK for no answer to an INVITE", Some(&request)),
             },
             "CANCEL" => self.cancel(connection, &request),
             "INVITE" | "MESSAGE" | "INFO" | "BYE" | "NOTIFY" | "BENOTIFY" | "SUBSCRIBE" | "OPTIONS" => {
                 if parameter(request.header("To"), "tag").is_some() {
-                    self.into_dialog(connection, request);
+                    self.pass_in_dialog(connection, request);
                 } else {
                     self.out_of_dialog(connection, partner, request);
                 }
@@ -106,7 +112,7 @@ impl State {
     }
 
     /// A request within a dialog: its Routes must be those that were signed.
-    fn into_dialog(&mut self, connection: ConnectionId, mut request: Message) {
+    fn pass_in_dialog(&mut self, connection: ConnectionId, mut request: Message) {
         let routes = request.list("Route");
         let checked = self.routes.check(Hop::Edge, routes.first(), &request).and_then(|()| {
             self.routes.check(Hop::Pool, routes.get(1), &request)?;
@@ -130,7 +136,7 @@ impl State {
         if !shown {
             self.fault(&format!("the Request-URI is not the Contact of the dialog: {target}"), Some(&request));
         }
-        self.to_client(connection, &user, request, &INWARDS);
+        self.pass_to_client(connection, &user, request, &INWARDS);
     }
 
     fn out_of_dialog(&mut self, connection: ConnectionId, partner: usize, request: Message) {
@@ -156,7 +162,7 @@ impl State {
                 self.fault("a MESSAGE outside a session", Some(&request));
                 self.answer(connection, &request, 403, "Forbidden");
             }
-            "INVITE" | "MESSAGE" => self.to_client(connection, &user, request, &INWARDS),
+            "INVITE" | "MESSAGE" => self.pass_to_client(connection, &user, request, &INWARDS),
             _ => self.answer(connection, &request, 481, "Call Leg/Transaction Does Not Exist"),
         }
     }

@@ -271,6 +271,11 @@ impl OcsServer {
         self.shared.state().scripts.push(Script { method: method.to_owned(), status, times });
     }
 
+    /// The next `times` requests of a partner with this method get no answer.
+    pub fn ignore(&self, method: &str, times: u32) {
+        self.refuse(method, edge::NO_ANSWER, times);
+    }
+
     /// Cuts all connections with partners.
     pub fn cut_federation(&self) {
         let state = self.shared.state();

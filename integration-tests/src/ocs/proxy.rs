@@ -30,7 +30,7 @@ impl State {
     }
 
     /// Hands a client's request to the partner of `domain_uri`'s domain.
-    pub(super) fn to_partner(&mut self, connection: ConnectionId, mut request: Message, domain_uri: &str) {
+    pub(super) fn pass_to_partner(&mut self, connection: ConnectionId, mut request: Message, domain_uri: &str) {
         let Some(partner) = self.partner_of(domain_uri) else {
             let mut response = self.response(&request, 404, "Not Found");
             response.push("ms-diagnostics", "1017;reason=\"Cannot route From and To domains in this combination\"");
@@ -232,7 +232,7 @@ impl State {
     }
 
     /// Hands a request to the client of one of our own; `hops` are the servers it passes here.
-    pub(super) fn to_client(&mut self, connection: ConnectionId, user: &str, mut request: Message, hops: &[Hop]) {
+    pub(super) fn pass_to_client(&mut self, connection: ConnectionId, user: &str, mut request: Message, hops: &[Hop]) {
         let known = self.homes.contains_key(user);
         let Some(registration) = self.registrations.get(user) else {
             // The robot that clients look for is not here, and they know it.

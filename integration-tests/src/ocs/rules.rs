@@ -65,15 +65,11 @@ pub(super) fn of_request(request: &Message) -> Vec<String> {
                 faults.push("an INFO of application/xml that is no KeyboardActivity".to_owned());
             }
         }
-        "SUBSCRIBE" => {
-            if request.header("Event") == "presence" && !request.has("Accept") && !in_dialog {
-                faults.push("a SUBSCRIBE that accepts nothing".to_owned());
-            }
+        "SUBSCRIBE" if request.header("Event") == "presence" && !request.has("Accept") && !in_dialog => {
+            faults.push("a SUBSCRIBE that accepts nothing".to_owned());
         }
-        "NOTIFY" | "BENOTIFY" => {
-            if !request.has("Event") || !request.has("subscription-state") {
-                faults.push(format!("a {method} without Event or subscription-state"));
-            }
+        "NOTIFY" | "BENOTIFY" if !request.has("Event") || !request.has("subscription-state") => {
+            faults.push(format!("a {method} without Event or subscription-state"));
         }
         _ => {}
     }
