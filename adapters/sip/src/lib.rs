@@ -47,10 +47,11 @@ use crate::link::Link;
 use crate::outbox::Place;
 use crate::presence::{Key, Presences};
 use crate::sessions::Sessions;
-pub use crate::settings::{Dial, IdentityRule, LinkSettings, LinkTransport, Network, PlatformSettings, SessionPolicy};
+pub use crate::settings::{Dial, IdentityRule, LinkSettings, LinkTransport, PlatformSettings, SessionPolicy};
 use crate::timers::{Sleeper, Timers};
 use crate::translate::Hub;
 use crate::typing::TypingStates;
+pub use interchange_adapter::Network;
 
 /// The platform `sip`.
 pub const PLATFORM: Platform = Platform { name: "sip", build, check_link, target };
@@ -172,6 +173,8 @@ impl Adapter for Sip {
             Input::Closed { conn, why, detail } => self.gone(now, conn, why, &detail),
             Input::Tick => self.tick(now),
             Input::Broker(down) => self.broker(now, down),
+            // Not asked for: people sign in at their own server.
+            Input::Authenticated { .. } | Input::Found { .. } => {}
             Input::Stop => {
                 self.stopped = true;
                 self.stop_sessions(now);

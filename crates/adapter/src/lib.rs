@@ -10,8 +10,10 @@
 //! [`Input::Tick`] when [`Adapter::deadline`] has come. The first input of a running hub is
 //! `Input::Broker(Down::Links { .. })`.
 
+mod account;
 mod connection;
 mod name;
+mod network;
 mod outage;
 mod pin;
 mod reference;
@@ -25,8 +27,10 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use interchange_model::{Domain, Down, Fault, LinkId, PlatformName, Settings, SettingsError, Trouble, Up};
 
+pub use account::{Account, Password, SignInError};
 pub use connection::{CloseReason, ConnId, Target, Transport, Via};
 pub use name::dns_name_matches;
+pub use network::Network;
 pub use outage::Outage;
 pub use pin::Pin;
 pub use reference::References;
@@ -107,6 +111,22 @@ pub enum Input {
     Tick,
     /// The broker speaks.
     Broker(Down),
+    /// Answer to [`Output::Authenticate`]: exactly one for each, also when the connection is gone by now.
+    Authenticated {
+        /// The connection that was named.
+        conn: ConnId,
+        /// Who it is; or why nobody is signed in.
+        result: Result<Account, SignInError>,
+    },
+    /// Answer to [`Output::LookUp`]: exactly one for each.
+    Found {
+        /// The connection that was named.
+        conn: ConnId,
+        /// The number that was given.
+        query: u64,
+        /// Who fits, the best first, at most 50; or nobody could be asked.
+        result: Result<Vec<Account>, SignInError>,
+    },
     /// Say goodbye to peers now; the driver closes in a few seconds what remains.
     Stop,
 }
@@ -157,6 +177,29 @@ pub enum Output {
         about: Option<About>,
         /// One sentence, at most 300 characters. Never a secret, never text of a message, no remote text unescaped.
         text: String,
+    },
+    /// Somebody wants to sign in over a link: is it them? Answered by [`Input::Authenticated`] within 15 s. At most one at a time for a
+    /// connection.
+    Authenticate {
+        /// For the answer.
+        conn: ConnId,
+        /// The link whose member's directory knows.
+        link: LinkId,
+        /// The name as it was typed: at most 255 bytes, without the domain. Remote text.
+        name: String,
+        /// And the password.
+        password: Password,
+    },
+    /// Who is meant by a name? For people who are signed in and look for a colleague. Answered by [`Input::Found`] within 15 s.
+    LookUp {
+        /// For the answer; need not be open.
+        conn: ConnId,
+        /// The adapter's own number, for the answer.
+        query: u64,
+        /// The link whose member's directory is asked.
+        link: LinkId,
+        /// A user's name or a part of how somebody is called, at most 255 bytes. Remote text.
+        name: String,
     },
     /// Answer to [`Down::Check`].
     Checked {

@@ -332,6 +332,7 @@ impl<B: Bus> Intake<B> {
             }
             Up::Remember { link, key, value } => self.store.write(Note::Remembered { link, name: key, value }),
             Up::Relay { link, payload } => self.bus.tell(told::relay(link, &payload)),
+            Up::Here { link, person } => self.tell(&link, Word::Here(person)).await,
             Up::Refused { link, from, to, why } => self.trace.refused_by_adapter(link, from, to, why),
         }
     }

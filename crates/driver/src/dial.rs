@@ -18,7 +18,8 @@ use tokio::time::{sleep, timeout};
 use crate::conn::Conn;
 use crate::outbox::{Command, Outbox};
 use crate::places;
-use crate::resolve::service_name;
+use crate::reach::Reach;
+use crate::resolve::{Resolver, service_name};
 use crate::shared::{Event, Shared};
 use crate::stream::set_options;
 use crate::text;
@@ -160,7 +161,7 @@ async fn first_address(shared: &Shared, to: &Target, ipv4: bool) -> Result<Socke
     let progress = Progress::default();
     let mut last = None;
     for (host, port) in places(shared, to, &progress).await? {
-        let found = addresses(shared, &host, port).await;
+        let found = addresses(&shared.resolver, &shared.reach, &host, port).await;
         match found.map(|addresses| addresses.into_iter().find(|address| address.is_ipv4() == ipv4)) {
             Ok(Some(address)) => return Ok(address),
             Ok(None) => {
@@ -190,7 +191,7 @@ async fn connect(
     }
     for (avoided, host, port) in turns {
         progress.set(format!("looking up {}", text::escaped(&host, 100)));
-        let tried = match addresses(shared, &host, port).await {
+        let tried = match addresses(&shared.resolver, &shared.reach, &host, port).await {
             Ok(mut addresses) => {
                 addresses.retain(|address| avoid.contains(address) == avoided);
                 if addresses.is_empty() {
@@ -223,8 +224,8 @@ async fn places(shared: &Shared, to: &Target, progress: &Progress) -> Result<Vec
 }
 
 /// The addresses of a host that may be dialled; never none.
-async fn addresses(shared: &Shared, host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
-    let found = places::allowed(&shared.resolver, &shared.reach, host).await.map_err(unresolved)?;
+async fn addresses(resolver: &Resolver, reach: &Reach, host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
+    let found = places::allowed(resolver, reach, host).await.map_err(unresolved)?;
     Ok(found.into_iter().map(|address| SocketAddr::new(address, port)).collect())
 }
 
@@ -237,6 +238,14 @@ fn unresolved(trouble: Trouble) -> Failure {
         _ => (CloseReason::Unresolved, ""),
     };
     Failure::new(why, trouble.text + advice)
+}
+
+/// Connects to whichever address of a host answers first, and says why when none does.
+pub(crate) async fn connect_host(resolver: &Resolver, reach: &Reach, host: &str, port: u16) -> Result<TcpStream, String> {
+    let addresses = addresses(resolver, reach, host, port).await.map_err(|failure| failure.detail)?;
+    let (tcp, _) = race(&addresses).await.map_err(|(_, tried)| refused(host, &addresses, &tried))?;
+    set_options(&tcp);
+    Ok(tcp)
 }
 
 /// Connects to whichever address answers first, each begun a little after the one before it, or as soon as that has failed.

@@ -7,7 +7,8 @@ use interchange_model::PlatformName;
 use crate::config::Config;
 
 /// A new platform is a folder under `adapters/` and a line here.
-pub const PLATFORMS: &[Platform] = &[interchange_echo::PLATFORM, interchange_xmpp::PLATFORM, interchange_sip::PLATFORM];
+pub const PLATFORMS: &[Platform] =
+    &[interchange_echo::PLATFORM, interchange_xmpp::PLATFORM, interchange_sip::PLATFORM, interchange_sametime::PLATFORM];
 
 /// The platform of a name.
 #[must_use]

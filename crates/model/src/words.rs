@@ -59,6 +59,13 @@ pub enum Up {
         /// What, at most 64 KiB; `None` to forget it.
         value: Option<Vec<u8>>,
     },
+    /// Somebody is here now whom messages may wait for that were [`Outcome::Absent`]: they are handed over at once.
+    Here {
+        /// The link.
+        link: LinkId,
+        /// Who.
+        person: Address,
+    },
     /// The adapter turned something away by itself, in its platform's own words; for the trace and the metrics only.
     Refused {
         /// The link it came over.
@@ -154,6 +161,9 @@ pub enum Outcome {
     /// The link went away before the peer had said so: it goes back to its old place and is handed over again
     /// when the link is up. The adapter also says so by [`Up::Health`].
     LinkDown,
+    /// The recipient is not here, and it is to wait for them until it is too old: it is handed over again when [`Up::Here`] says so, and now and then.
+    /// 32 of a conversation and 256 of a link wait so; of more, the senders are told ([`Refusal::Unavailable`]).
+    Absent,
     /// The peer cannot have it: its sender is told why.
     Refused(Refusal),
     /// The same, and the sender is told this as well.

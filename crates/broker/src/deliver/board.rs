@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use interchange_bus::MOST_LEASED;
-use interchange_model::{DeliveryId, Detail, Envelope, MessageId, Outcome, Pace, Refusal};
+use interchange_model::{Address, DeliveryId, Detail, Envelope, MessageId, Outcome, Pace, Refusal};
 use rand::RngExt;
 use tokio::time::Instant;
 
@@ -26,6 +26,11 @@ const HELD: usize = 512;
 
 /// Messages that wait in one conversation; its next ones are given up, so that one recipient's trouble does not hold up the link.
 const HELD_BY_ONE: usize = 128;
+
+/// Messages that wait in one conversation for somebody who is not here, and in all such ones: they wait for hours, and must leave room for those that
+/// wait for seconds. The next ones come back.
+const HELD_FOR_ONE_ABSENT: usize = 32;
+const HELD_FOR_ABSENT: usize = 256;
 
 /// How long a conversation waits after its first, second... refusal in a row, times 0.8 to 1.2.
 const PAUSES: [u64; 5] = [1, 2, 5, 15, 60];
@@ -165,13 +170,16 @@ impl Board {
         }
         let key = self.keys.hash_one((&leased.envelope.from, &leased.envelope.to));
         let held = Held { leased, conversation: key, place: self.places, first: false };
+        let absent = self.conversations.get(&key).is_some_and(|conversation| conversation.why == Some(Refusal::Unavailable));
+        let is_full = absent && self.absent() >= HELD_FOR_ABSENT;
         let stopped = self.conversations.get_mut(&key).filter(|conversation| conversation.is_stopped());
         match stopped {
             _ if held.leased.expires <= now => self.give_up(held, Refusal::Expired),
             None => self.ready.push_back(held),
             Some(conversation) => {
                 let why = conversation.why.unwrap_or(Refusal::PeerFault);
-                if conversation.waiting.len() >= HELD_BY_ONE {
+                let most = if absent { HELD_FOR_ONE_ABSENT } else { HELD_BY_ONE };
+                if is_full || conversation.waiting.len() >= most {
                     self.give_up(held, why);
                 } else {
                     conversation.waiting.push_back(held);
@@ -244,6 +252,7 @@ impl Board {
         let outcome = self.note_detail(envelope.id, outcome);
         self.window = (self.window + 1).min(self.in_flight_most);
         let (key, mut again) = (held.conversation, None);
+        let has_room = outcome != Outcome::Absent || self.absent() < HELD_FOR_ABSENT;
         if let Some(conversation) = self.conversations.get_mut(&key) {
             conversation.in_flight -= 1;
             match outcome {
@@ -255,6 +264,11 @@ impl Board {
                     conversation.failed.push((held, why));
                     again = Some(why);
                 }
+                Outcome::Absent if has_room => {
+                    conversation.failed.push((held, Refusal::Unavailable));
+                    again = Some(Refusal::Unavailable);
+                }
+                Outcome::Absent => self.refused.push(refused(held.leased, Refusal::Unavailable)),
                 Outcome::Refused(why) => self.refused.push(refused(held.leased, why)),
                 Outcome::LinkDown | Outcome::RefusedWith(..) => {}
             }
@@ -357,6 +371,22 @@ impl Board {
             let over = conversation.in_flight == 0 && conversation.waiting.is_empty() && conversation.due.is_some();
             !over
         });
+    }
+
+    /// Somebody is here now: what waits for them has its turn.
+    pub(super) fn hurry(&mut self, now: Instant, person: &Address) {
+        for conversation in self.conversations.values_mut() {
+            let is_theirs = |held: &Held| held.leased.envelope.to == *person;
+            if conversation.due.is_some() && conversation.waiting.front().is_some_and(is_theirs) {
+                conversation.due = Some(now);
+            }
+        }
+    }
+
+    /// How many wait for people who are not here.
+    fn absent(&self) -> usize {
+        let absent = self.conversations.values().filter(|conversation| conversation.why == Some(Refusal::Unavailable));
+        absent.map(|conversation| conversation.waiting.len() + conversation.failed.len()).sum()
     }
 
     fn give_up(&mut self, held: Held, why: Refusal) {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use interchange_bus::{Bus, BusError, Lease, Queue, Verdict};
-use interchange_model::{Body, DeliveryId, Down, Envelope, LinkId, Outcome, Pace, QueueId};
+use interchange_model::{Address, Body, DeliveryId, Down, Envelope, LinkId, Outcome, Pace, QueueId};
 use interchange_registry::Registry;
 use rand::RngExt;
 use tokio::sync::{mpsc, watch};
@@ -64,6 +64,8 @@ pub(crate) enum Word {
         up: bool,
     },
     Pace(Pace),
+    /// Somebody is here now for whom something may wait.
+    Here(Address),
     /// Hand nothing more over, and end when all is settled.
     Stop,
 }
@@ -239,6 +241,7 @@ impl<B: Bus> Delivery<B> {
                     self.sweep_at = Some(Instant::now() + first_sweep(pace));
                 }
             }
+            Word::Here(person) => self.board.hurry(Instant::now(), &person),
             Word::Stop => self.stopping = true,
         }
     }

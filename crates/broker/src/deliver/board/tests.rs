@@ -96,7 +96,8 @@ impl World {
         let number = self.deliveries[&delivery];
         let outcome = match self.random.random_range(0.0..1.0) {
             chance if chance < mood => Outcome::Delivered,
-            chance if chance < mood + 0.6 * (1.0 - mood) => Outcome::Refused(Refusal::PeerFault),
+            chance if chance < mood + 0.4 * (1.0 - mood) => Outcome::Refused(Refusal::PeerFault),
+            chance if chance < mood + 0.6 * (1.0 - mood) => Outcome::Absent,
             chance if chance < mood + 0.8 * (1.0 - mood) => Outcome::Refused(Refusal::NoSuchUser),
             _ => Outcome::LinkDown,
         };
@@ -108,7 +109,7 @@ impl World {
                 self.arrived.push(number);
             }
             Outcome::LinkDown => self.close(),
-            Outcome::Refused(_) | Outcome::RefusedWith(..) => {}
+            Outcome::Absent | Outcome::Refused(_) | Outcome::RefusedWith(..) => {}
         }
     }
 
@@ -131,6 +132,9 @@ impl World {
     fn turn(&mut self, mood: f64) {
         self.lease();
         self.hand_over();
+        if self.random.random_bool(0.05) {
+            self.board.hurry(self.now, &envelope(0).to);
+        }
         match self.random.random_range(0..4) {
             0 => self.now += Duration::from_millis(self.random.random_range(0..3_000)),
             _ => self.settle(mood),
@@ -184,4 +188,54 @@ fn whatever_the_peer_does_each_message_arrives_in_order_or_comes_back() {
         }
         assert!(world.arrived.len() > world.told.len(), "seed {seed}: {} of {MESSAGES} arrive", world.arrived.len());
     }
+}
+
+#[test]
+fn what_waits_for_somebody_is_handed_over_when_they_are_here_and_leaves_room_for_others() {
+    let now = Instant::now();
+    let mut board = Board::new(Pace { in_flight: 64, ..Pace::default() });
+    let to = |number: u64| Address::parse(&format!("user{}@globex.example", number % 20)).expect("it is an address");
+    let lease = |number: u64| Leased {
+        delivery: DeliveryId(number),
+        envelope: Envelope { to: to(number), ..envelope(number) }.into(),
+        expires: now + Duration::from_secs(10_000),
+    };
+    let mut next = 0;
+    let mut turn = |board: &mut Board| {
+        while board.wants_more() && next < 2_000 {
+            board.take(now, lease(next));
+            next += 1;
+        }
+        let mut handed = Vec::new();
+        while let Some((delivery, _)) = board.next(now) {
+            handed.push(delivery);
+        }
+        for delivery in &handed {
+            board.settle(now, *delivery, Outcome::Absent);
+        }
+        !handed.is_empty() || next < 2_000
+    };
+    let mut refused = Vec::new();
+    while turn(&mut board) {
+        refused.extend(board.take_refused());
+    }
+    refused.extend(board.take_refused());
+    // All were looked at: what waits for hours has not stopped the queue.
+    assert_eq!(refused.len(), 2_000 - 256, "the rest came back");
+    assert!(refused.iter().all(|refused| refused.why == Refusal::Unavailable));
+    assert!(board.wants_more());
+    // One of them comes: the first that waits for them goes out at once, and when it has arrived, the others, in order.
+    let person = to(3);
+    board.hurry(now, &person);
+    assert_eq!(board.deadline(), Some(now));
+    board.wake(now);
+    let mut last = HashMap::new();
+    let mut handed = 0;
+    while let Some((delivery, envelope)) = board.next(now) {
+        assert_eq!(envelope.to, person);
+        assert!(last.insert(envelope.from.clone(), delivery) < Some(delivery), "out of order");
+        handed += 1;
+        board.settle(now, delivery, Outcome::Delivered);
+    }
+    assert!(handed > 1, "{handed}");
 }
