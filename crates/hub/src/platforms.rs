@@ -7,7 +7,8 @@ use interchange_model::PlatformName;
 use crate::config::Config;
 
 /// A new platform is a folder under `adapters/` and a line here.
-pub const PLATFORMS: &[Platform] = &[interchange_echo::PLATFORM, interchange_xmpp::PLATFORM, interchange_sip::PLATFORM];
+pub const PLATFORMS: &[Platform] =
+    &[interchange_echo::PLATFORM, interchange_xmpp::PLATFORM, interchange_sip::PLATFORM, interchange_ocs::PLATFORM];
 
 /// The platform of a name.
 #[must_use]
@@ -32,5 +33,6 @@ pub fn listeners(config: &Config) -> Listeners {
         host: config.domain.clone(),
         xmpp: port(&interchange_xmpp::PLATFORM, Transport::Tcp),
         sip_tls: port(&interchange_sip::PLATFORM, Transport::Tls),
+        ocs_tls: port(&interchange_ocs::PLATFORM, Transport::Tls),
     }
 }
