@@ -118,10 +118,10 @@ impl Ocs {
         self.conns.insert(conn, fresh);
         let role = match dialled_for.and_then(|number| self.links.get(&number)) {
             Some(link) => {
-                let identity = Identity::Domain(self.domain.clone());
+                let identity = Identity::Domain(self.hub.name.clone());
                 TlsRole::Client { server_name: link.server_name(), identity, alpn: &[] }
             }
-            None => TlsRole::Server { identity: Identity::Domain(self.domain.clone()), alpn: &[] },
+            None => TlsRole::Server { identity: Identity::Domain(self.hub.name.clone()), alpn: &[] },
         };
         self.out.push(Output::StartTls { conn, role });
     }

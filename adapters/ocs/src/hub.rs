@@ -15,6 +15,8 @@ const VERIFIED: (&str, &str) = ("ms-asserted-verification-level", "ms-source-ver
 #[derive(Debug, Clone)]
 pub(crate) struct Hub {
     host: Host,
+    /// The same: the hub's certificate must be of this name.
+    pub(crate) name: Domain,
     port: u16,
     /// This installation's name in [`TRACE`]: says nothing to others, and stays the same after a restart.
     mark: String,
@@ -30,11 +32,12 @@ impl Hub {
             None => (text, 5061),
         };
         // Edges look for this name in the certificate: an address is none.
-        let host = Host::new(host).ok().filter(|host| host.ip().is_none()).ok_or_else(wrong)?;
+        let name = Domain::parse(host).map_err(|_| wrong())?;
+        let host = Host::new(name.as_str()).map_err(|_| wrong())?;
         // One way: whoever sees the mark learns nothing of the secret.
         let mark = Sha256::new().chain_update(b"ocs trace mark\0").chain_update(secret).finalize();
         let mark = mark.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { host, port, mark, secret })
+        Ok(Self { host, name, port, mark, secret })
     }
 
     /// Our Via; the transaction layer adds the branch.

@@ -251,18 +251,18 @@ impl Ocs {
     pub(crate) fn unanswered(&mut self, now: Now, client: ClientId, timed_out: bool) {
         match self.clients.remove(&client) {
             Some(Asked::Options { link }) if timed_out => self.probe_failed(now, link, client),
-            Some(Asked::Invite { session, link, sent }) if timed_out => {
-                if !self.says_nothing(now, link, sent, "the edge did not answer an INVITE within 32 s") {
-                    self.invite_failed(now, session, link, Outcome::Refused(Refusal::Unavailable));
-                }
+            Some(Asked::Invite { session, link, sent })
+                if timed_out && !self.says_nothing(now, link, sent, "the edge did not answer an INVITE within 32 s") =>
+            {
+                self.invite_failed(now, session, link, Outcome::Refused(Refusal::Unavailable));
             }
-            Some(Asked::Message { session, link, place, sent }) if timed_out => {
-                if !self.says_nothing(now, link, sent, "the edge did not answer a message within 32 s") {
-                    // The other side may have it. Whoever is asked again would perhaps see it twice; whoever is told does it himself.
-                    self.end_session(now, session, true);
-                    self.settle(now, link, place, Outcome::Refused(Refusal::Unavailable), false);
-                    self.send_waiting(now, link);
-                }
+            Some(Asked::Message { session, link, place, sent })
+                if timed_out && !self.says_nothing(now, link, sent, "the edge did not answer a message within 32 s") =>
+            {
+                // The other side may have it. Whoever is asked again would perhaps see it twice; whoever is told does it himself.
+                self.end_session(now, session, true);
+                self.settle(now, link, place, Outcome::Refused(Refusal::Unavailable), false);
+                self.send_waiting(now, link);
             }
             Some(asked @ (Asked::Subscribe { .. } | Asked::Notify { .. })) => self.presence_answered(now, asked, None),
             _ => {}

@@ -3,9 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use interchange_adapter::References;
-use interchange_model::{
-    Address, Body, DisplayName, Envelope, Failure, LinkId, MessageId, Plain, Receipt, ReceiptKind, Refusal, Relation, Text,
-};
+use interchange_model::{Body, DisplayName, Envelope, Failure, LinkId, MessageId, Plain, Receipt, ReceiptKind, Refusal, Text};
 use interchange_rich_text::to_html;
 use simple_codec::cpim::{self, Cpim, Header};
 use simple_codec::imdn::{self, Imdn, Status};

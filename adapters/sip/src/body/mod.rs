@@ -9,7 +9,7 @@ use interchange_rich_text::from_html;
 use miniz_oxide::inflate::{TINFLStatus, decompress_to_vec_zlib_with_limit};
 use simple_codec::composing::Composing;
 use simple_codec::imdn::Imdn;
-use simple_codec::mime::{Line, header, header_block};
+use simple_codec::mime::{Line, header};
 use sip_codec::{ContentType, Name, Request};
 
 use crate::settings::MAX_TEXT;
