@@ -21,7 +21,7 @@ pub const HUB_DOMAIN: &str = "hub.example";
 pub struct LinkSettings {
     /// The member's id, and the link's.
     pub id: String,
-    /// `xmpp` or `sip`.
+    /// `xmpp`, `sip` or `ocs`.
     pub platform: &'static str,
     /// The member's domain.
     pub domain: String,
@@ -42,6 +42,12 @@ impl LinkSettings {
         Self { id: id.to_owned(), platform: "sip", domain: domain.to_owned(), settings }
     }
 
+    /// A company with a Microsoft Access Edge at a port of 127.0.0.1, which lists the hub.
+    pub fn ocs(id: &str, domain: &str, port: u16) -> Self {
+        let settings = format!("edge = \"sip.{domain}\", address = \"127.0.0.1\", port = {port}, listed = true");
+        Self { id: id.to_owned(), platform: "ocs", domain: domain.to_owned(), settings }
+    }
+
     /// Adds to its settings, for example `authentication = ["dialback"]`.
     pub fn with(mut self, setting: &str) -> Self {
         write!(self.settings, ", {setting}").expect("a string takes all");
@@ -59,6 +65,8 @@ pub struct HubFiles {
     pub sip: ReservedPort,
     /// Where it listens for the connections of sessions, TLS: not where SIP comes, since a Kamailio would send both over one connection.
     pub msrp: ReservedPort,
+    /// Where it listens for Microsoft's Access Edges, TLS.
+    pub ocs: ReservedPort,
     /// Where it shows metrics and health.
     pub admin: ReservedPort,
     authority: String,
@@ -85,6 +93,7 @@ impl HubFiles {
             xmpp: ReservedPort::any(),
             sip: ReservedPort::any(),
             msrp: ReservedPort::any(),
+            ocs: ReservedPort::any(),
             admin: ReservedPort::any(),
             authority: authority.certificate().to_owned(),
             identities: vec![authority.issue(&Leaf::sip(HUB_DOMAIN))],
@@ -133,7 +142,9 @@ impl HubFiles {
             )
             .expect("a string takes all");
         }
-        for (platform, port, transport) in [("xmpp", &self.xmpp, "tcp"), ("sip", &self.sip, "tls"), ("sip", &self.msrp, "tls")] {
+        let listeners =
+            [("xmpp", &self.xmpp, "tcp"), ("sip", &self.sip, "tls"), ("sip", &self.msrp, "tls"), ("ocs", &self.ocs, "tls")];
+        for (platform, port, transport) in listeners {
             write!(
                 file,
                 "\n[[listener]]\nplatform = \"{platform}\"\naddress = \"127.0.0.1:{}\"\ntransport = \"{transport}\"\n",
@@ -150,6 +161,7 @@ impl HubFiles {
             self.msrp.number()
         )
         .expect("a string takes all");
+        write!(file, "\n[platform.ocs]\ncontact_host = \"{HUB_DOMAIN}:{}\"\n", self.ocs.number()).expect("a string takes all");
         file.push_str(&self.settings);
         self.directory.write("hub.toml", &file);
     }
@@ -255,7 +267,7 @@ impl HubFiles {
         command.arg("serve").arg("--config").arg(self.configuration()).envs(environment.iter().copied());
         let mut program = Program::start(Directory::new("hub"), command);
         program.wait_for_listeners(
-            &[self.xmpp.address(), self.sip.address(), self.msrp.address(), self.admin.address()],
+            &[self.xmpp.address(), self.sip.address(), self.msrp.address(), self.ocs.address(), self.admin.address()],
             LISTENS_WITHIN,
         );
         Hub { program }

@@ -86,6 +86,7 @@ fn only_the_list_of_platforms_names_a_platform() {
                         .filter(|line| {
                             line.contains("interchange_xmpp")
                                 || line.contains("interchange_sip")
+                                || line.contains("interchange_ocs")
                                 || line.contains("PlatformName::from_static(\"")
                         })
                         .map(|line| format!("{}: {line}", path.display())),

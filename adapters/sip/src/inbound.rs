@@ -33,7 +33,7 @@ pub(crate) struct Desk {
     rules: Rules,
     waiting: HashMap<Token, Waiting>,
     by_message: HashMap<MessageId, Token>,
-    seen: Seen,
+    seen: Seen<Answer>,
 }
 
 /// A message whose sender waits for the answer.

@@ -9,7 +9,6 @@
 //! `outbound` (the two ways of a message), `presence` (subscriber and notifier), `sessions`, `link` (whether it works). This file hands
 //! inputs on.
 
-mod address;
 mod attempts;
 mod body;
 mod checks;
@@ -18,13 +17,9 @@ mod identity;
 mod inbound;
 mod link;
 mod native_id;
-mod notices;
 mod outbound;
-mod outbox;
 mod parts;
 mod presence;
-mod refusals;
-mod seen;
 mod sessions;
 mod settings;
 mod timers;
@@ -39,6 +34,7 @@ use interchange_model::{Domain, Down, LinkId, Settings, SettingsError};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use sha2::{Digest, Sha256};
+use sip_model::{address, notices, outbox, refusals, seen};
 use sip_stack::{Action, ClientId, FlowId, TransactionLayer};
 
 use crate::conn::Conn;

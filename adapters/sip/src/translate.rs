@@ -3,9 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use interchange_adapter::References;
-use interchange_model::{
-    Address, Body, DisplayName, Envelope, Failure, LinkId, MessageId, Plain, Receipt, ReceiptKind, Refusal, Relation, Text,
-};
+use interchange_model::{Body, DisplayName, Envelope, Failure, LinkId, MessageId, Plain, Receipt, ReceiptKind, Refusal, Text};
 use interchange_rich_text::to_html;
 use simple_codec::cpim::{self, Cpim, Header};
 use simple_codec::imdn::{self, Imdn, Status};
@@ -13,6 +11,9 @@ use sip_codec::{ContentType, Method, Name, NameAddr, Request, RequestBuilder, Tr
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 use time::{OffsetDateTime, PrimitiveDateTime};
+
+pub(crate) use sip_model::notices::takes_notices;
+pub(crate) use sip_model::words::words_of;
 
 use crate::address::{self, Party};
 use crate::body::Words;
@@ -132,32 +133,6 @@ pub(crate) struct Manner {
     pub(crate) html: bool,
 }
 
-/// The words of a text. What it is to an earlier one, and the files that belong to it, are said in words, since SIP has nothing else for them.
-pub(crate) fn words_of(text: &Text) -> std::borrow::Cow<'_, str> {
-    let plain = text.plain.as_str();
-    let subject = text.subject.as_ref().map(Plain::as_str).filter(|subject| !subject.is_empty());
-    let mut words = match &text.relation {
-        // Case 28: what people do who have no other way to correct themselves.
-        Some(Relation::Correction) if !plain.is_empty() => std::borrow::Cow::Owned(format!("* {plain}")),
-        Some(Relation::Reaction(reactions)) if plain.is_empty() => {
-            let reactions: Vec<&str> = reactions.iter().map(Plain::as_str).collect();
-            // All taken back: nothing that could be said of which.
-            let said = if reactions.is_empty() { String::new() } else { format!("reacted with {}", reactions.join(" ")) };
-            std::borrow::Cow::Owned(said)
-        }
-        _ if plain.is_empty() => subject.unwrap_or_default().into(),
-        _ => plain.into(),
-    };
-    for file in text.files.iter().filter(|file| !plain.contains(file.url.as_str())) {
-        let words = words.to_mut();
-        if !words.is_empty() {
-            words.push('\n');
-        }
-        words.push_str(file.url.as_str());
-    }
-    words
-}
-
 /// The MESSAGE of a text. `None`: it says nothing, so there is nothing to send, or nothing in this manner.
 ///
 /// # Errors
@@ -244,20 +219,7 @@ fn lines(content: &str) -> String {
 /// # Errors
 /// [`Unencodable`], which no address of the model is.
 pub(crate) fn to_notice(envelope: &Envelope, failure: &Failure, more: u32, hub: &Hub) -> Result<RequestBuilder, Unencodable> {
-    // The time of entry is in the id itself (RFC 9562 §5.7).
-    let accepted = failure.of.and_then(|id| u64::try_from(id.0 >> 80).ok()).map(Duration::from_millis);
-    let accepted = accepted.and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since));
-    let of = match accepted.map(|time| OffsetDateTime::from(time).format(MOMENT)) {
-        Some(Ok(moment)) => format!("Your message of {moment} UTC"),
-        _ => "Your message".to_owned(),
-    };
-    let others = match more {
-        0 => String::new(),
-        1 => " One more message was not delivered either.".to_owned(),
-        more => format!(" {more} more messages were not delivered either."),
-    };
-    let detail = failure.detail.map(|detail| format!(" {}", detail.sentence())).unwrap_or_default();
-    let line = format!("{of} was not delivered. {}{detail}{others}", failure.why.sentence());
+    let line = sip_model::notices::sentence(failure, more);
     plain_body(message(envelope, hub, envelope.accepted)?, &line)
 }
 
@@ -382,15 +344,9 @@ fn one_line(text: &Plain) -> String {
     text.as_str().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// Whether automatic answers may go to a person: never to what looks like a machine that would answer in turn.
-pub(crate) fn takes_notices(person: &Address) -> bool {
-    !["msilo", "noreply", "no-reply", "mailer-daemon"].iter().any(|prefix| person.user_key().starts_with(prefix))
-}
-
 /// RFC 3261 §20.17: RFC 1123 dates, always GMT.
 const DATE: &[BorrowedFormatItem<'_>] =
     format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
-const MOMENT: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day] [hour]:[minute]:[second]");
 
 fn format_date(time: SystemTime) -> String {
     OffsetDateTime::from(time).format(DATE).unwrap_or_else(|_| "Thu, 01 Jan 1970 00:00:00 GMT".to_owned())

@@ -43,7 +43,7 @@ fn names(name: &PeerName, domain: &Domain) -> bool {
         PeerName::Srv(name) => name.strip_prefix("_xmpp-server.").is_some_and(|name| dns_name_matches(name, domain, false)),
         // May be written with U-labels, so it is compared as a domain (RFC 6120 §13.7.1.4).
         PeerName::XmppAddr(name) => !name.starts_with("*.") && Domain::parse(name).as_ref() == Ok(domain),
-        PeerName::Uri(_) => false,
+        PeerName::Uri(_) | PeerName::Common(_) => false,
     }
 }
 
@@ -51,7 +51,7 @@ fn names(name: &PeerName, domain: &Domain) -> bool {
 fn listed(certificate: &PeerCertificate) -> String {
     let names = certificate.names.iter().filter_map(|name| match name {
         PeerName::Dns(name) | PeerName::Srv(name) | PeerName::XmppAddr(name) => Some(name.escape_debug().to_string()),
-        PeerName::Uri(_) => None,
+        PeerName::Uri(_) | PeerName::Common(_) => None,
     });
     let mut listed: Vec<String> = names.take(6).collect();
     if listed.len() > 5 {

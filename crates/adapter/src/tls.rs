@@ -55,7 +55,7 @@ pub struct TlsPeer {
 pub struct PeerCertificate {
     /// Whether it leads to a trusted authority, is valid now, and may be used for this.
     pub chain: Result<(), ChainFault>,
-    /// The names in its subjectAltName extension, in order; the common name never counts (RFC 6125 §6.4.4).
+    /// The names in its subjectAltName extension, in order (RFC 6125 §6.4.4).
     pub names: Vec<PeerName>,
     /// SHA-256 of its SubjectPublicKeyInfo, for pins.
     pub key_sha256: [u8; 32],
@@ -76,6 +76,8 @@ pub enum PeerName {
     Srv(String),
     /// id-on-xmppAddr (RFC 6120 §13.7.1.4), as written.
     XmppAddr(String),
+    /// The common name of its subject, lower case: only of a certificate without any subjectAltName, and no proof but where a platform says so.
+    Common(String),
 }
 
 /// Which rule a chain breaks. A closed set.

@@ -39,13 +39,16 @@ pub struct Listeners {
     pub xmpp: Option<u16>,
     /// The port of SIP over TLS, 5061 as a rule; none where the hub has no such listener.
     pub sip_tls: Option<u16>,
+    /// The port for Microsoft's Access Edges, 5061 as a rule; none where the hub has no such listener.
+    #[serde(default)]
+    pub ocs_tls: Option<u16>,
 }
 
 impl Listeners {
-    /// A host with the usual ports: 5269 (RFC 6120) and 5061 (RFC 3261).
+    /// A host with the usual ports: 5269 (RFC 6120) and 5061 (RFC 3261, also what Microsoft's edges dial).
     #[must_use]
     pub fn usual(host: Domain) -> Self {
-        Self { host, xmpp: Some(5269), sip_tls: Some(5061) }
+        Self { host, xmpp: Some(5269), sip_tls: Some(5061), ocs_tls: Some(5061) }
     }
 }
 
@@ -176,6 +179,10 @@ impl Facts {
 
     pub(crate) fn sip_port(&self) -> u16 {
         self.listeners.sip_tls.unwrap_or(5061)
+    }
+
+    pub(crate) fn ocs_port(&self) -> u16 {
+        self.listeners.ocs_tls.unwrap_or(5061)
     }
 }
 

@@ -105,7 +105,7 @@ pub fn remedy(fault: Fault, product: Product, facts: &Facts) -> String {
     let sip = matches!(product, Product::Kamailio | Product::OtherSip | Product::Ocs | Product::Lync);
     let (port, own_port, service) = if sip {
         (
-            facts.sip_port(),
+            if matches!(product, Product::Ocs | Product::Lync) { facts.ocs_port() } else { facts.sip_port() },
             5061,
             if product == Product::Kamailio || product == Product::OtherSip { "_sips._tcp" } else { "_sipfederationtls._tcp" },
         )

@@ -14,6 +14,7 @@ use crate::product::Product;
 pub(crate) enum Protocol {
     Xmpp,
     Sip,
+    Ocs,
 }
 
 impl Protocol {
@@ -21,6 +22,7 @@ impl Protocol {
         match self {
             Self::Xmpp => facts.xmpp_port(),
             Self::Sip => facts.sip_port(),
+            Self::Ocs => facts.ocs_port(),
         }
     }
 }
@@ -51,6 +53,7 @@ pub(crate) fn missing_listener(facts: &Facts, protocol: Protocol) -> Option<Step
     let (name, missing) = match protocol {
         Protocol::Xmpp => ("XMPP between servers", facts.listeners.xmpp.is_none()),
         Protocol::Sip => ("SIP over TLS", facts.listeners.sip_tls.is_none()),
+        Protocol::Ocs => ("Microsoft's servers", facts.listeners.ocs_tls.is_none()),
     };
     missing.then(|| {
         let port = protocol.port(facts);
@@ -67,7 +70,7 @@ pub(crate) fn firewall(facts: &Facts, protocol: Protocol, server: &str) -> Step 
     let port = protocol.port(facts);
     let (inward, starttls) = match protocol {
         Protocol::Xmpp => (5269, format!(" -starttls xmpp-server -xmpphost {}", facts.hub_domain)),
-        Protocol::Sip => (5061, String::new()),
+        Protocol::Sip | Protocol::Ocs => (5061, String::new()),
     };
     let host = &facts.listeners.host;
     let named = facts.member_host.as_ref().map_or(String::new(), |own| format!(" (`{own}`)"));
@@ -105,7 +108,7 @@ pub(crate) fn certificate(facts: &Facts, protocol: Protocol, place: Request) -> 
     let own = facts.own_domains();
     let names = own.iter().map(|name| format!("`DNS:{name}`")).collect::<Vec<_>>().join(", ");
     let also = match protocol {
-        Protocol::Xmpp => "",
+        Protocol::Xmpp | Protocol::Ocs => "",
         Protocol::Sip => " (`URI:sip:` and the domain will do as well)",
     };
     match facts.member_certificate {
@@ -160,7 +163,7 @@ pub(crate) fn fetch_authority(facts: &Facts, protocol: Protocol) -> Option<Step>
     // A server that federates by XMPP asks for the domain that it wants to reach, one of SIP for the host that it dials.
     let (name, starttls) = match protocol {
         Protocol::Xmpp => (&facts.hub_domain, format!("-starttls xmpp-server -xmpphost {} ", facts.hub_domain)),
-        Protocol::Sip => (host, String::new()),
+        Protocol::Sip | Protocol::Ocs => (host, String::new()),
     };
     let text = format!(
         "The hub shows certificates of its own authority. Get `{file}` from the hub's operator, and compare its fingerprint with \

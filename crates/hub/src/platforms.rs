@@ -7,8 +7,13 @@ use interchange_model::PlatformName;
 use crate::config::Config;
 
 /// A new platform is a folder under `adapters/` and a line here.
-pub const PLATFORMS: &[Platform] =
-    &[interchange_echo::PLATFORM, interchange_xmpp::PLATFORM, interchange_sip::PLATFORM, interchange_sametime::PLATFORM];
+pub const PLATFORMS: &[Platform] = &[
+    interchange_echo::PLATFORM,
+    interchange_xmpp::PLATFORM,
+    interchange_sip::PLATFORM,
+    interchange_ocs::PLATFORM,
+    interchange_sametime::PLATFORM,
+];
 
 /// The platform of a name.
 #[must_use]
@@ -33,5 +38,6 @@ pub fn listeners(config: &Config) -> Listeners {
         host: config.domain.clone(),
         xmpp: port(&interchange_xmpp::PLATFORM, Transport::Tcp),
         sip_tls: port(&interchange_sip::PLATFORM, Transport::Tls),
+        ocs_tls: port(&interchange_ocs::PLATFORM, Transport::Tls),
     }
 }

@@ -13,8 +13,10 @@ const PIDF: &str = "urn:ietf:params:xml:ns:pidf";
 const DATA_MODEL: &str = "urn:ietf:params:xml:ns:pidf:data-model";
 const RPID: &str = "urn:ietf:params:xml:ns:pidf:rpid";
 /// What activities were in while RPID was being written: older clients (Bria, Jitsi) still write these.
-const OLD_RPID: [&str; 3] = [
+const OLD_RPID: [&str; 4] = [
     "urn:ietf:params:xml:ns:pidf:status:rpid",
+    // Microsoft's servers.
+    "urn:ietf:params:xml:ns:pidf:status:rpid-status",
     "urn:ietf:params:xml:ns:pidf:rpid-tuple",
     "urn:ietf:params:xml:ns:pidf:rpid-person",
 ];

@@ -65,6 +65,12 @@ impl Element {
         self.find("", name)
     }
 
+    /// The value of an attribute in a namespace.
+    #[must_use]
+    pub fn attribute_in(&self, namespace: &str, name: &str) -> Option<&str> {
+        self.find(namespace, name)
+    }
+
     /// `xml:lang`.
     #[must_use]
     pub fn language(&self) -> Option<&str> {

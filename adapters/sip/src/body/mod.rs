@@ -9,6 +9,7 @@ use interchange_rich_text::from_html;
 use miniz_oxide::inflate::{TINFLStatus, decompress_to_vec_zlib_with_limit};
 use simple_codec::composing::Composing;
 use simple_codec::imdn::Imdn;
+use simple_codec::mime::{Line, header};
 use sip_codec::{ContentType, Name, Request};
 
 use crate::settings::MAX_TEXT;
@@ -154,43 +155,6 @@ fn decode(content_type: &ContentType, body: &[u8]) -> Result<String, BodyFault> 
         }
     };
     Ok(words.into_owned())
-}
-
-/// Name and value of a header inside a body.
-type Line = (String, String);
-
-/// The lines of a header block inside a body, unfolded; and what follows the empty line. `None` without an empty line,
-/// or with more lines than any honest sender writes.
-fn header_block(bytes: &[u8]) -> Option<(Vec<Line>, &[u8])> {
-    const MAX_LINES: usize = 64;
-    let mut headers: Vec<Line> = Vec::new();
-    let mut rest = bytes;
-    loop {
-        let end = rest.iter().position(|byte| *byte == b'\n')?;
-        let (line, after) = rest.split_at_checked(end + 1)?;
-        rest = after;
-        let line = String::from_utf8_lossy(line);
-        let line = line.trim_end_matches(['\r', '\n']);
-        if line.is_empty() {
-            return Some((headers, rest));
-        }
-        if line.starts_with([' ', '\t']) {
-            let (_, value) = headers.last_mut()?;
-            value.push(' ');
-            value.push_str(line.trim());
-            continue;
-        }
-        let (name, value) = line.split_once(':')?;
-        if headers.len() == MAX_LINES {
-            return None;
-        }
-        headers.push((name.trim().to_owned(), value.trim().to_owned()));
-    }
-}
-
-/// The first header of a name, in any case.
-fn header<'a>(headers: &'a [Line], name: &str) -> Option<&'a str> {
-    headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
 }
 
 /// What MIME says of a body: its type, and whether its bytes are the content themselves.

@@ -1,9 +1,10 @@
 //! multipart/alternative, /mixed and /related (RFC 2046 §5.1): the first part that can be read.
 
 use interchange_model::Address;
+use simple_codec::mime::{Parts, header, header_block};
 use sip_codec::ContentType;
 
-use super::{BodyFault, Words, header, header_block, mime_type, read_part};
+use super::{BodyFault, Words, mime_type, read_part};
 
 /// More parts than this are not looked at.
 const MAX_PARTS: usize = 32;
@@ -42,50 +43,6 @@ pub(super) fn read(content_type: &ContentType, body: &[u8], from: &Address, dept
         (Some(best), other) => Ok(Words { rich: other.and_then(|other| other.rich), ..best }),
         (None, other) => other.ok_or(fault),
     }
-}
-
-/// The parts between boundary lines, without the line end before the next boundary. What stands before the first is
-/// skipped, and a missing last boundary is forgiven.
-struct Parts<'a> {
-    rest: Option<&'a [u8]>,
-    boundary: &'a [u8],
-}
-
-impl<'a> Parts<'a> {
-    fn new(body: &'a [u8], boundary: &'a [u8]) -> Self {
-        let mut parts = Self { rest: Some(body), boundary };
-        parts.next();
-        parts
-    }
-}
-
-impl<'a> Iterator for Parts<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        let rest = self.rest?;
-        let mut start = 0;
-        while let Some(line) = rest.get(start..).filter(|line| !line.is_empty()) {
-            let length = line.iter().position(|byte| *byte == b'\n').map_or(line.len(), |end| end + 1);
-            if let Some(tail) = line.get(..length).and_then(|line| line.strip_prefix(b"--")?.strip_prefix(self.boundary)) {
-                let last = tail.starts_with(b"--");
-                let tail = if last { tail.get(2..).unwrap_or_default() } else { tail };
-                if tail.iter().all(u8::is_ascii_whitespace) {
-                    self.rest = rest.get(start + length..).filter(|_| !last);
-                    return rest.get(..start).map(without_line_end);
-                }
-            }
-            start += length;
-        }
-        self.rest = None;
-        Some(rest)
-    }
-}
-
-/// RFC 2046 §5.1.1: the line end before a boundary belongs to the boundary.
-fn without_line_end(part: &[u8]) -> &[u8] {
-    let part = part.strip_suffix(b"\n").unwrap_or(part);
-    part.strip_suffix(b"\r").unwrap_or(part)
 }
 
 #[cfg(test)]

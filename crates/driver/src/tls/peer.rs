@@ -62,6 +62,18 @@ impl<'a> Leaf<'a> {
         text::escaped(&self.0.subject().to_string(), 200)
     }
 
+    /// The names; the common name of its subject where it has no subjectAltName at all, as certificates of twenty years ago.
+    pub(super) fn names_or_common(&self) -> Vec<PeerName> {
+        let is_alternative = |extension: &x509_parser::extensions::X509Extension<'_>| {
+            matches!(extension.parsed_extension(), ParsedExtension::SubjectAlternativeName(_))
+        };
+        if self.0.extensions().iter().any(is_alternative) {
+            return self.names();
+        }
+        let common = self.0.subject().iter_common_name().last().and_then(|name| name.as_str().ok());
+        common.map(|name| PeerName::Common(name.to_ascii_lowercase())).into_iter().collect()
+    }
+
     pub(super) fn names(&self) -> Vec<PeerName> {
         let mut names = Vec::new();
         for extension in self.0.extensions() {

@@ -175,7 +175,7 @@ impl Judge {
         };
         Ok(PeerCertificate {
             chain,
-            names: read.as_ref().map(Leaf::names).unwrap_or_default(),
+            names: read.as_ref().map(Leaf::names_or_common).unwrap_or_default(),
             key_sha256,
             fingerprint: Sha256::digest(leaf.as_ref()).into(),
             subject: read.as_ref().map(Leaf::subject).unwrap_or_default(),

@@ -39,16 +39,16 @@ pub(crate) fn lync(facts: &Facts) -> Guide {
 /// What OCS and its successors share: the network and the certificates.
 fn begin(facts: &Facts) -> Vec<Step> {
     let mut all = Vec::new();
-    all.extend(steps::missing_listener(facts, Protocol::Sip));
-    all.push(steps::firewall(facts, Protocol::Sip, "the Access Edge"));
-    if facts.sip_port() != 5061 {
+    all.extend(steps::missing_listener(facts, Protocol::Ocs));
+    all.push(steps::firewall(facts, Protocol::Ocs, "the Access Edge"));
+    if facts.ocs_port() != 5061 {
         let text = format!(
             "An Edge dials its allowed partners at port 5061, and this hub listens at {}. Ask its operator for a listener at 5061.",
-            facts.sip_port()
+            facts.ocs_port()
         );
         all.push(Step::new("Ask for port 5061", text));
     }
-    all.extend(steps::fetch_authority(facts, Protocol::Sip));
+    all.extend(steps::fetch_authority(facts, Protocol::Ocs));
     all.extend(facts.authority_file().map(|file| {
         let text = format!(
             "On each Edge Server, put `{file}` among the trusted root authorities of the computer. Windows trusts it for everything then, \

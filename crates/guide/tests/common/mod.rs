@@ -25,7 +25,7 @@ pub fn own() -> Facts {
 /// A member without partners at a hub with certificates of a public authority and other ports.
 pub fn public() -> Facts {
     Facts {
-        listeners: Listeners { host: domain("im.hub.example"), xmpp: Some(15269), sip_tls: Some(15061) },
+        listeners: Listeners { host: domain("im.hub.example"), xmpp: Some(15269), sip_tls: Some(15061), ocs_tls: Some(25061) },
         trust: Trust::Public,
         member_certificate: MemberCertificate::Own,
         member_host: None,
@@ -38,7 +38,7 @@ pub fn least() -> Facts {
     Facts {
         member_domains: Vec::new(),
         partners: Vec::new(),
-        listeners: Listeners { host: domain("im.hub.example"), xmpp: None, sip_tls: None },
+        listeners: Listeners { host: domain("im.hub.example"), xmpp: None, sip_tls: None, ocs_tls: None },
         ..public()
     }
 }

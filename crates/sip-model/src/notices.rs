@@ -1,7 +1,12 @@
 //! How often a sender is told, by a message, of failures that came too late for an answer.
 
 use std::collections::{HashMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
+
+use interchange_model::{Address, Failure};
+use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
 
 use crate::outbox::Pair;
 
@@ -13,9 +18,36 @@ const MEMORY: Duration = Duration::from_secs(600);
 /// Pairs that are counted at one time; the notices of others are left out.
 const MOST_PAIRS: usize = 10_000;
 
+/// What a sender is told of a failure, in words. `more`: so many others of the pair were not told about. Never any of the text itself.
+#[must_use]
+pub fn sentence(failure: &Failure, more: u32) -> String {
+    // The time of entry is in the id itself (RFC 9562 §5.7).
+    let accepted = failure.of.and_then(|id| u64::try_from(id.0 >> 80).ok()).map(Duration::from_millis);
+    let accepted = accepted.and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since));
+    let of = match accepted.map(|time| OffsetDateTime::from(time).format(MOMENT)) {
+        Some(Ok(moment)) => format!("Your message of {moment} UTC"),
+        _ => "Your message".to_owned(),
+    };
+    let others = match more {
+        0 => String::new(),
+        1 => " One more message was not delivered either.".to_owned(),
+        more => format!(" {more} more messages were not delivered either."),
+    };
+    let detail = failure.detail.map(|detail| format!(" {}", detail.sentence())).unwrap_or_default();
+    format!("{of} was not delivered. {}{detail}{others}", failure.why.sentence())
+}
+
+const MOMENT: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day] [hour]:[minute]:[second]");
+
+/// Whether automatic answers may go to a person: never to what looks like a machine that would answer in turn.
+#[must_use]
+pub fn takes_notices(person: &Address) -> bool {
+    !["msilo", "noreply", "no-reply", "mailer-daemon"].iter().any(|prefix| person.user_key().starts_with(prefix))
+}
+
 /// The notices of the last minute.
 #[derive(Default)]
-pub(crate) struct Notices {
+pub struct Notices {
     pairs: HashMap<Pair, Count>,
     order: VecDeque<(Instant, Pair)>,
 }
@@ -28,7 +60,7 @@ struct Count {
 
 impl Notices {
     /// Whether to tell of one more failure of this pair, and if so, of how many others that were not told.
-    pub(crate) fn allow(&mut self, now: Instant, pair: &Pair) -> Option<u32> {
+    pub fn allow(&mut self, now: Instant, pair: &Pair) -> Option<u32> {
         if let Some(count) = self.pairs.get_mut(pair) {
             if now >= count.since + WINDOW {
                 let untold = std::mem::replace(count, Count { since: now, told: 1, untold: 0 }).untold;
@@ -68,7 +100,6 @@ impl Notices {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use interchange_model::Address;
 
     fn pair(number: u32) -> Pair {
         let address = |user: &str| Address::parse(&format!("{user}{number}@b.example")).unwrap();

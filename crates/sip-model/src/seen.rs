@@ -10,8 +10,6 @@ use interchange_model::{LinkId, Token};
 use sha2::{Digest, Sha256};
 use sip_codec::Request;
 
-use crate::inbound::Answer;
-
 /// How long a message is remembered.
 const WINDOW: Duration = Duration::from_secs(600);
 /// How many are remembered; more push out the oldest.
@@ -19,11 +17,20 @@ const MOST: usize = 100_000;
 
 /// What makes a message the same.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Fingerprint([u8; 16]);
+pub struct Fingerprint([u8; 16]);
 
 impl Fingerprint {
+    /// The same with what else must be the same.
+    #[must_use]
+    pub fn with(self, more: &[u8]) -> Self {
+        let mut short = [0; 16];
+        let digest = Sha256::new().chain_update(self.0).chain_update(more).finalize();
+        short.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+        Self(short)
+    }
+
     /// Of link, From, Request-URI, From tag, Call-ID, CSeq number and body.
-    pub(crate) fn of(link: &LinkId, request: &Request) -> Self {
+    pub fn of(link: &LinkId, request: &Request) -> Self {
         let mut digest = Sha256::new();
         let from = request.from();
         for part in [
@@ -47,28 +54,33 @@ impl Fingerprint {
 
 /// What became of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub enum Fate<A> {
     /// Its answer is still to come.
     Open(Token),
     /// This is its answer.
-    Answered(Answer),
+    Answered(A),
 }
 
-/// The messages of the last ten minutes.
-#[derive(Default)]
-pub(crate) struct Seen {
-    fates: HashMap<Fingerprint, (Instant, Fate)>,
+/// The messages of the last ten minutes; `A`: their answers.
+pub struct Seen<A> {
+    fates: HashMap<Fingerprint, (Instant, Fate<A>)>,
     order: VecDeque<(Instant, Fingerprint)>,
 }
 
-impl Seen {
+impl<A> Default for Seen<A> {
+    fn default() -> Self {
+        Self { fates: HashMap::new(), order: VecDeque::new() }
+    }
+}
+
+impl<A: Copy> Seen<A> {
     /// What became of a message, if it came before.
-    pub(crate) fn get(&self, now: Instant, fingerprint: &Fingerprint) -> Option<Fate> {
+    pub fn get(&self, now: Instant, fingerprint: &Fingerprint) -> Option<Fate<A>> {
         self.fates.get(fingerprint).filter(|(at, _)| now < *at + WINDOW).map(|(_, fate)| *fate)
     }
 
     /// Remembers a message that is new.
-    pub(crate) fn open(&mut self, now: Instant, fingerprint: Fingerprint, token: Token) {
+    pub fn open(&mut self, now: Instant, fingerprint: Fingerprint, token: Token) {
         while self.order.len() >= MOST || self.order.front().is_some_and(|(at, _)| now >= *at + WINDOW) {
             let Some((at, oldest)) = self.order.pop_front() else { break };
             // Forgotten and remembered anew since: the younger entry stays.
@@ -81,14 +93,14 @@ impl Seen {
     }
 
     /// Remembers its answer.
-    pub(crate) fn answered(&mut self, fingerprint: &Fingerprint, answer: Answer) {
+    pub fn answered(&mut self, fingerprint: &Fingerprint, answer: A) {
         if let Some((_, fate)) = self.fates.get_mut(fingerprint) {
             *fate = Fate::Answered(answer);
         }
     }
 
     /// Forgets it: it was not taken, and may come again.
-    pub(crate) fn forget(&mut self, fingerprint: &Fingerprint) {
+    pub fn forget(&mut self, fingerprint: &Fingerprint) {
         self.fates.remove(fingerprint);
     }
 }
@@ -105,10 +117,10 @@ mod tests {
 
     #[test]
     fn ten_minutes_and_a_bounded_number_are_remembered() {
-        let mut seen = Seen::default();
+        let mut seen = Seen::<u16>::default();
         let start = Instant::now();
         seen.open(start, print(0), Token(0));
-        let answer = Answer::Accepted;
+        let answer = 202;
         seen.answered(&print(0), answer);
         assert_eq!(seen.get(start + Duration::from_secs(599), &print(0)), Some(Fate::Answered(answer)));
         assert_eq!(seen.get(start + Duration::from_secs(600), &print(0)), None);
@@ -124,7 +136,7 @@ mod tests {
 
     #[test]
     fn what_was_not_taken_may_come_again() {
-        let mut seen = Seen::default();
+        let mut seen = Seen::<u16>::default();
         let start = Instant::now();
         seen.open(start, print(1), Token(1));
         seen.forget(&print(1));

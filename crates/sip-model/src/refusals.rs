@@ -4,15 +4,17 @@ use interchange_model::Refusal;
 
 /// A final answer other than 2xx.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Status {
+pub struct Status {
     /// 400 to 699.
-    pub(crate) code: u16,
+    pub code: u16,
     /// Seconds for a Retry-After header.
-    pub(crate) retry_after: Option<u32>,
+    pub retry_after: Option<u32>,
 }
 
 impl Status {
-    pub(crate) const fn new(code: u16) -> Self {
+    /// A code without more.
+    #[must_use]
+    pub const fn new(code: u16) -> Self {
         Self { code, retry_after: None }
     }
 
@@ -25,7 +27,8 @@ impl Status {
 ///
 /// Never 6xx, which would stop branches of a forking proxy that the hub knows nothing of; never 401 or 407, which ask for a
 /// password that leads nowhere; never 408, which RFC 4320 §4.2 forbids to a non-INVITE; 503 only for the hub's own trouble.
-pub(crate) const fn to_status(refusal: Refusal) -> Status {
+#[must_use]
+pub const fn to_status(refusal: Refusal) -> Status {
     match refusal {
         Refusal::UnknownDomain | Refusal::NoSuchUser => Status::new(404),
         Refusal::NotAllowed | Refusal::NotYours | Refusal::PeerRefused => Status::new(403),
@@ -44,10 +47,11 @@ pub(crate) const fn to_status(refusal: Refusal) -> Status {
 }
 
 /// shared/protocols/interworking.md §5.4: 5 to 30.
-pub(crate) const OVERLOADED_SECONDS: u32 = 10;
+pub const OVERLOADED_SECONDS: u32 = 10;
 
 /// What a final answer of 300 or more to a MESSAGE means to its sender.
-pub(crate) const fn from_status(code: u16) -> Refusal {
+#[must_use]
+pub const fn from_status(code: u16) -> Refusal {
     match code {
         // 301 and 410: the user is gone. 484, 485, 604: there never was one of that name.
         301 | 404 | 410 | 484 | 485 | 604 => Refusal::NoSuchUser,

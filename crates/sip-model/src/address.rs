@@ -5,7 +5,7 @@ use sip_codec::{Host, Scheme, Unencodable, Uri, percent_decode};
 
 /// Why a URI is not a person's address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum AddressFault {
+pub enum AddressFault {
     /// `sips:` promises TLS to the very end, which nobody can promise beyond the hub (RFC 7247 §8).
     #[error("SIPS not available beyond this hub")]
     Sips,
@@ -31,16 +31,18 @@ pub(crate) enum AddressFault {
 
 /// An address, and the device where the URI names one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Party {
-    pub(crate) address: Address,
-    pub(crate) device: Option<Device>,
+pub struct Party {
+    /// Who.
+    pub address: Address,
+    /// On which device.
+    pub device: Option<Device>,
 }
 
 /// The canonical address of a `sip:`, `im:` or `pres:` URI. Parameters, port and password are dropped.
 ///
 /// # Errors
 /// [`AddressFault`]; `sips:` is one, and the caller decides whether it matters at this place.
-pub(crate) fn from_uri(uri: &Uri) -> Result<Party, AddressFault> {
+pub fn from_uri(uri: &Uri) -> Result<Party, AddressFault> {
     match uri.scheme() {
         Scheme::Sip | Scheme::Im | Scheme::Pres => {}
         Scheme::Sips => return Err(AddressFault::Sips),
@@ -50,7 +52,7 @@ pub(crate) fn from_uri(uri: &Uri) -> Result<Party, AddressFault> {
 }
 
 /// As [`from_uri`], with `sips:` read as `sip:`: for From, where it promises nothing about what lies before us.
-pub(crate) fn from_sender_uri(uri: &Uri) -> Result<Party, AddressFault> {
+pub fn from_sender_uri(uri: &Uri) -> Result<Party, AddressFault> {
     match uri.scheme() {
         Scheme::Sips => from_any_scheme(uri),
         _ => from_uri(uri),
@@ -88,7 +90,7 @@ fn device(uri: &Uri) -> Option<Device> {
 ///
 /// # Errors
 /// [`Unencodable`], which no address of the model is: its user part has no control characters and its domain is a host name.
-pub(crate) fn to_uri(address: &Address) -> Result<Uri, Unencodable> {
+pub fn to_uri(address: &Address) -> Result<Uri, Unencodable> {
     Uri::sip_user(address.user(), Host::new(address.domain().as_str())?)
 }
 

@@ -5,18 +5,18 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use interchange_model::Address;
 
 /// Sender and recipient.
-pub(crate) type Pair = (Address, Address);
+pub type Pair = (Address, Address);
 
 /// Requests of one link that may wait for their answers at one time (shared/protocols/sip.md §5).
-pub(crate) const MOST_OPEN: usize = 50;
+pub const MOST_OPEN: usize = 50;
 
 /// A place in the order in which entries were put in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Place(u64);
+pub struct Place(u64);
 
 /// Entries of one link. Of each pair only the first may be open.
 #[derive(Debug)]
-pub(crate) struct Outbox<T> {
+pub struct Outbox<T> {
     entries: BTreeMap<Place, Entry<T>>,
     /// For each pair, its entries in order; the first is open, or ready.
     pairs: HashMap<Pair, VecDeque<Place>>,
@@ -41,7 +41,7 @@ impl<T> Default for Outbox<T> {
 
 impl<T> Outbox<T> {
     /// Puts an entry behind all others of its pair.
-    pub(crate) fn push(&mut self, pair: Pair, content: T) {
+    pub fn push(&mut self, pair: Pair, content: T) {
         let place = Place(self.next);
         self.next += 1;
         let line = self.pairs.entry(pair.clone()).or_default();
@@ -53,7 +53,7 @@ impl<T> Outbox<T> {
     }
 
     /// The next entry whose time has come, which is open from here on.
-    pub(crate) fn open_next(&mut self) -> Option<(Place, &mut T)> {
+    pub fn open_next(&mut self) -> Option<(Place, &mut T)> {
         if self.open >= MOST_OPEN {
             return None;
         }
@@ -65,7 +65,7 @@ impl<T> Outbox<T> {
     }
 
     /// An open entry has more to send: it is the next to be opened again, before all others.
-    pub(crate) fn again(&mut self, place: Place) {
+    pub fn again(&mut self, place: Place) {
         if let Some(entry) = self.entries.get_mut(&place).filter(|entry| entry.is_open) {
             entry.is_open = false;
             self.open = self.open.saturating_sub(1);
@@ -74,17 +74,17 @@ impl<T> Outbox<T> {
     }
 
     /// The content of an open entry.
-    pub(crate) fn get_mut(&mut self, place: Place) -> Option<&mut T> {
+    pub fn get_mut(&mut self, place: Place) -> Option<&mut T> {
         self.entries.get_mut(&place).map(|entry| &mut entry.content)
     }
 
     /// An open entry.
-    pub(crate) fn get(&self, place: Place) -> Option<&T> {
+    pub fn get(&self, place: Place) -> Option<&T> {
         self.entries.get(&place).map(|entry| &entry.content)
     }
 
     /// Takes an open entry out; the next of its pair may follow.
-    pub(crate) fn close(&mut self, place: Place) -> Option<T> {
+    pub fn close(&mut self, place: Place) -> Option<T> {
         let Entry { pair, content, .. } = self.entries.remove(&place)?;
         self.open = self.open.saturating_sub(1);
         if let Some(line) = self.pairs.get_mut(&pair) {
@@ -100,14 +100,14 @@ impl<T> Outbox<T> {
     }
 
     /// Takes everything out, in the order in which it was put in, each with whether it was open.
-    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (T, bool)> + use<T> {
+    pub fn drain(&mut self) -> impl Iterator<Item = (T, bool)> + use<T> {
         let all = std::mem::take(self);
         self.next = all.next;
         all.entries.into_values().map(|entry| (entry.content, entry.is_open))
     }
 
     /// Takes out what is not open, in order.
-    pub(crate) fn drain_waiting(&mut self) -> impl Iterator<Item = T> + use<T> {
+    pub fn drain_waiting(&mut self) -> impl Iterator<Item = T> + use<T> {
         let waiting: Vec<(Place, Entry<T>)> = self.entries.extract_if(.., |_, entry| !entry.is_open).collect();
         for (place, entry) in &waiting {
             if let Some(line) = self.pairs.get_mut(&entry.pair) {
@@ -122,7 +122,7 @@ impl<T> Outbox<T> {
     }
 
     /// Whether there is nothing in it.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 }
