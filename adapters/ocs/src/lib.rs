@@ -149,6 +149,8 @@ impl Adapter for Ocs {
             Input::Closed { conn, why, detail } => self.gone(now, conn, why, &detail),
             Input::Tick => self.tick(now),
             Input::Broker(down) => self.broker(now, down),
+            // Nobody signs in here.
+            Input::Authenticated { .. } | Input::Found { .. } => {}
             Input::Stop => {
                 self.stopped = true;
                 self.stop_links();
