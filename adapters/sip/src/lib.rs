@@ -173,6 +173,8 @@ impl Adapter for Sip {
             Input::Closed { conn, why, detail } => self.gone(now, conn, why, &detail),
             Input::Tick => self.tick(now),
             Input::Broker(down) => self.broker(now, down),
+            // Not asked for: people sign in at their own server.
+            Input::Authenticated { .. } | Input::Found { .. } => {}
             Input::Stop => {
                 self.stopped = true;
                 self.stop_sessions(now);

@@ -105,6 +105,8 @@ impl Adapter for Xmpp {
             }
             Input::Tick => self.tick(now, &mut sink),
             Input::Broker(down) => self.broker(now, &mut sink, down),
+            // Not asked for: people sign in at their own server.
+            Input::Authenticated { .. } | Input::Found { .. } => {}
             Input::Stop => {
                 self.stopped = true;
                 self.core.stop(&mut sink);

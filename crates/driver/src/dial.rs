@@ -16,7 +16,8 @@ use tokio::time::{sleep, timeout};
 
 use crate::conn::Conn;
 use crate::outbox::{Command, Outbox};
-use crate::resolve::{Service, service_name};
+use crate::reach::Reach;
+use crate::resolve::{Resolver, Service, service_name};
 use crate::shared::{Event, Shared};
 use crate::stream::set_options;
 use crate::text;
@@ -158,7 +159,7 @@ async fn first_address(shared: &Shared, to: &Target, ipv4: bool) -> Result<Socke
     let progress = Progress::default();
     let mut last = None;
     for (host, port) in places(shared, to, &progress).await? {
-        let found = addresses(shared, &host, port).await;
+        let found = addresses(&shared.resolver, &shared.reach, &host, port).await;
         match found.map(|addresses| addresses.into_iter().find(|address| address.is_ipv4() == ipv4)) {
             Ok(Some(address)) => return Ok(address),
             Ok(None) => {
@@ -188,7 +189,7 @@ async fn connect(
     }
     for (avoided, host, port) in turns {
         progress.set(format!("looking up {}", text::escaped(&host, 100)));
-        let tried = match addresses(shared, &host, port).await {
+        let tried = match addresses(&shared.resolver, &shared.reach, &host, port).await {
             Ok(mut addresses) => {
                 addresses.retain(|address| avoid.contains(address) == avoided);
                 if addresses.is_empty() {
@@ -239,12 +240,12 @@ async fn places(shared: &Shared, to: &Target, progress: &Progress) -> Result<Vec
 }
 
 /// The addresses of a host that may be dialled; never none.
-async fn addresses(shared: &Shared, host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
-    let found = shared.resolver.addresses(host).await.map_err(|detail| Failure::new(CloseReason::Unresolved, detail))?;
+async fn addresses(resolver: &Resolver, reach: &Reach, host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
+    let found = resolver.addresses(host).await.map_err(|detail| Failure::new(CloseReason::Unresolved, detail))?;
     let mut allowed = Vec::with_capacity(found.len());
     let mut kept = None;
     for address in found {
-        match shared.reach.check(address) {
+        match reach.check(address) {
             Ok(()) => allowed.push(SocketAddr::new(address, port)),
             Err(kind) => kept = Some((address, kind)),
         }
@@ -259,6 +260,14 @@ async fn addresses(shared: &Shared, host: &str, port: u16) -> Result<Vec<SocketA
         )),
         _ => Ok(allowed),
     }
+}
+
+/// Connects to whichever address of a host answers first, and says why when none does.
+pub(crate) async fn connect_host(resolver: &Resolver, reach: &Reach, host: &str, port: u16) -> Result<TcpStream, String> {
+    let addresses = addresses(resolver, reach, host, port).await.map_err(|failure| failure.detail)?;
+    let (tcp, _) = race(&addresses).await.map_err(|(_, tried)| refused(host, &addresses, &tried))?;
+    set_options(&tcp);
+    Ok(tcp)
 }
 
 /// Connects to whichever address answers first, each begun a little after the one before it, or as soon as that has failed.

@@ -15,6 +15,7 @@ use tokio::time::{Instant, interval, sleep_until, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use crate::accounts::AccountQuestion;
 use crate::broker::Broker;
 use crate::dial::DIALS_AT_ONCE;
 use crate::listen::{Gate, Limits, Listener, OpenSocket, bind};
@@ -53,6 +54,8 @@ pub struct Setup {
     pub up: mpsc::Sender<Up>,
     /// Who is told what adapters notice about links: some hundreds are a good size. What it has no room for is lost.
     pub observer: Option<mpsc::Sender<Observation>>,
+    /// Who knows the people that sign in at the hub. Absent, or without room: the adapter is told at once that nobody could be asked.
+    pub accounts: Option<mpsc::Sender<AccountQuestion>>,
     /// From the broker; the adapter gets `Down::Links` before anything else. Bounded. When it is closed, the platform stops.
     pub down: mpsc::Receiver<Down>,
 }
@@ -125,6 +128,7 @@ impl Driver {
             tasks: TaskTracker::new(),
             accepted: Default::default(),
             observer: setup.observer,
+            accounts: setup.accounts,
         });
         let broker = Broker {
             up: setup.up,

@@ -7,8 +7,10 @@
 //!
 //! Left out: what to say (adapters), where messages go (broker), exporting the counters of [`DriverStats`].
 
+mod accounts;
 mod authority;
 mod broker;
+mod call;
 mod conn;
 mod dial;
 mod driver;
@@ -27,7 +29,9 @@ mod tls;
 mod udp;
 mod web;
 
+pub use accounts::{AccountQuestion, Answer};
 pub use authority::AuthorityAnswer;
+pub use call::Caller;
 pub use driver::{Bound, Driver, Setup, StartError};
 pub use listen::{Limits, Listener};
 pub use observe::{Observation, Sight};

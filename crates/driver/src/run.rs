@@ -7,7 +7,7 @@
 
 use std::any::Any;
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::accounts::Asker;
 use crate::broker::{Broker, say};
 use crate::dial::dial;
 use crate::listen::{OpenSocket, accept};
@@ -213,6 +214,8 @@ struct Line {
     closing: Option<CloseReason>,
     /// The adapter wants TLS on it: clear bytes are discarded until it is on. RFC 6120 §5.4.3.3.
     securing: bool,
+    /// The other end, once it is known.
+    peer: Option<IpAddr>,
 }
 
 enum Way {
@@ -293,7 +296,16 @@ impl Machine<'_> {
                 _ => {}
             },
             Output::Dial { conn, to, avoid } => self.dial(conn, to, avoid),
+            Output::Authenticate { conn, link, name, password } => {
+                let peer = self.lines.get(&conn).and_then(|line| line.peer);
+                self.asker().sign_in(conn, link, peer, name, password);
+            }
+            Output::LookUp { conn, query, link, name } => self.asker().look_up(conn, query, link, name),
         }
+    }
+
+    fn asker(&self) -> Asker<'_> {
+        Asker { shared: self.shared, events: &self.events }
     }
 
     fn dial(&mut self, conn: ConnId, to: Target, avoid: Vec<SocketAddr>) {
@@ -310,7 +322,8 @@ impl Machine<'_> {
             None
         };
         let (handle, outbox) = Handle::new();
-        self.lines.insert(conn, Line { way: Way::Stream { handle, staged: Vec::new() }, closing: None, securing: false });
+        let way = Way::Stream { handle, staged: Vec::new() };
+        self.lines.insert(conn, Line { way, closing: None, securing: false, peer: None });
         self.streams += 1;
         let (events, shared) = (self.events.clone(), self.shared.clone());
         if let Some((why, detail)) = refused {
@@ -360,8 +373,11 @@ impl Machine<'_> {
         match event {
             Event::Opened { conn, via, by } => {
                 let way = match by {
-                    Opener::Dial => match self.lines.get(&conn) {
-                        Some(Line { closing: None, .. }) => return self.feed(Input::Opened { conn, via: *via }),
+                    Opener::Dial => match self.lines.get_mut(&conn) {
+                        Some(line) if line.closing.is_none() => {
+                            line.peer = Some(via.peer().ip());
+                            return self.feed(Input::Opened { conn, via: *via });
+                        }
                         _ => return Ok(()),
                     },
                     // Dropping the handle ends the connection.
@@ -372,7 +388,7 @@ impl Machine<'_> {
                     }
                     Opener::Datagrams(port) => Way::Datagrams(port),
                 };
-                self.lines.insert(conn, Line { way, closing: None, securing: false });
+                self.lines.insert(conn, Line { way, closing: None, securing: false, peer: Some(via.peer().ip()) });
                 self.feed(Input::Opened { conn, via: *via })
             }
             Event::Received { conn, bytes } => {
@@ -413,6 +429,7 @@ impl Machine<'_> {
                     Some(why) => self.take(Event::Closed { conn, why, detail: "closed before it was connected".to_owned() }),
                 }
             }
+            Event::Answered(input) => self.feed(*input),
         }
     }
 

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::Bytes;
-use interchange_adapter::{CloseReason, ConnId, TlsPeer, Via};
+use interchange_adapter::{CloseReason, ConnId, Input, TlsPeer, Via};
 use interchange_model::PlatformName;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 
+use crate::accounts::AccountQuestion;
 use crate::listen::{Gate, Limits};
 use crate::observe::Observation;
 use crate::outbox::Handle;
@@ -43,6 +44,8 @@ pub(crate) enum Event {
         conn: ConnId,
         peer: SocketAddr,
     },
+    /// A question about an account was answered.
+    Answered(Box<Input>),
 }
 
 /// How a connection came to the loop.
@@ -68,6 +71,7 @@ pub(crate) struct Shared {
     pub(crate) tasks: TaskTracker,
     pub(crate) accepted: AtomicU64,
     pub(crate) observer: Option<mpsc::Sender<Observation>>,
+    pub(crate) accounts: Option<mpsc::Sender<AccountQuestion>>,
 }
 
 impl Shared {

@@ -12,12 +12,12 @@ use hyper::client::conn::http1;
 use hyper::header::{HOST, USER_AGENT};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use interchange_adapter::{Identity, PeerName, TlsRole, dns_name_matches};
 use interchange_model::Domain;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::call::secure;
 use crate::tls::Tls;
 use crate::{Reach, Resolver, text};
 
@@ -53,15 +53,7 @@ async fn get(tls: &Tls, resolver: &Resolver, reach: &Reach, domain: &Domain, por
     };
     let address = SocketAddr::new(*address, port);
     let tcp = TcpStream::connect(address).await.map_err(|error| format!("no connection to {address}: {error}"))?;
-    let role = TlsRole::Client { server_name: domain.as_str().to_owned(), identity: Identity::Default, alpn: &["http/1.1"] };
-    let (stream, peer) =
-        tls.handshake(tcp, &role).await.map_err(|why| format!("no TLS with {address}: {}", text::escaped(&why.text, 200)))?;
-    let certificate = peer.certificate.ok_or_else(|| format!("the web server of {domain} shows no certificate"))?;
-    certificate.chain.map_err(|fault| format!("the certificate of the web server of {domain} proves nothing: {fault}"))?;
-    let is_named = |name: &PeerName| matches!(name, PeerName::Dns(name) if dns_name_matches(name, domain, true));
-    if !certificate.names.iter().any(is_named) {
-        return Err(format!("the certificate of the web server does not name {domain}"));
-    }
+    let stream = secure(tls, tcp, domain, &["http/1.1"]).await.map_err(|why| format!("the web server of {domain}: {why}"))?;
     let broke = |error: hyper::Error| {
         format!("the web server of {domain} sent what is no HTTP: {}", text::escaped(&error.to_string(), 100))
     };

@@ -136,6 +136,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
             limits: Limits::default(),
             up: up.clone(),
             observer: Some(observer.clone()),
+            accounts: None,
             down,
         };
         let hub = config.domain.clone();

@@ -296,6 +296,7 @@ impl Hub {
                 }
                 Output::Note { text, .. } => self.notes.push(text),
                 Output::Checked { from, to, result, .. } => self.checked.push((from, to, result)),
+                Output::Authenticate { .. } | Output::LookUp { .. } => unreachable!("nobody signs in at the hub over SIP"),
             }
         }
         for (conn, why) in closing {

@@ -105,6 +105,7 @@ impl Net {
                 self.hubs[theirs.0].secured(theirs.1, shown);
                 self.hubs[at].secured(conn, seen);
             }
+            Output::Authenticate { .. } | Output::LookUp { .. } => unreachable!("nobody signs in at the hub over XMPP"),
             Output::Broker(_) | Output::Note { .. } | Output::Checked { .. } => {}
         }
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use interchange_adapter::{Adapter, CloseReason, ConnId, Input, Now, Output, TlsPeer, Transport, Via};
-use interchange_driver::{Driver, Limits, Listener, Network, Reach, Resolver, Setup, Tls};
+use interchange_driver::{AccountQuestion, Driver, Limits, Listener, Network, Reach, Resolver, Setup, Tls};
 use interchange_model::{Address, Body, Domain, Down, Envelope, Link, LinkId, MessageId, Pace, PlatformName, Settings, Text, Up};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
@@ -61,11 +61,20 @@ pub struct Options {
     pub reach: Option<Reach>,
     pub limits: Limits,
     pub capacity: usize,
+    pub accounts: Option<mpsc::Sender<AccountQuestion>>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { listen: vec![Transport::Tcp], tls: None, resolver: None, reach: None, limits: Limits::default(), capacity: 64 }
+        Self {
+            listen: vec![Transport::Tcp],
+            tls: None,
+            resolver: None,
+            reach: None,
+            limits: Limits::default(),
+            capacity: 64,
+            accounts: None,
+        }
     }
 }
 
@@ -87,6 +96,7 @@ pub async fn start(options: Options, build: impl FnMut() -> Box<dyn Adapter> + S
         limits: options.limits,
         up,
         observer: None,
+        accounts: options.accounts,
         down,
     };
     let driver = Driver::start(setup, build).unwrap();

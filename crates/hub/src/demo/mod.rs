@@ -145,6 +145,7 @@ impl FirmServer {
             limits: Limits::default(),
             up,
             observer: None,
+            accounts: None,
             down: from_script,
         };
         let domain = Domain::parse(firm.domain)?;
