@@ -18,6 +18,9 @@ packages="
     sip-tester
     python3 python3-slixmpp python3-venv
     liblinphone10 linphone-common
+    pkg-config libglib2.0-dev libjson-glib-dev libxml2-dev
+    libpurple-dev pidgin-sipe
+    libmeanwhile-dev
 "
 services="prosody.service ejabberd.service kamailio.service rabbitmq-server.service prometheus.service prometheus-node-exporter.service postgresql.service postgresql@.service epmd.socket epmd.service"
 

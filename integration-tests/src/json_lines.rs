@@ -28,11 +28,14 @@ pub(crate) struct JsonLinesClient {
 impl JsonLinesClient {
     /// Starts a script of `integration-tests/clients`; `name` says whose client it is.
     pub(crate) fn start(script: &str, name: &str, arguments: &[String]) -> Self {
-        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("clients").join(script);
-        let directory = Directory::new("client");
         let mut command = Command::new(PYTHON);
-        command.arg(script).args(arguments).env("PYTHONDONTWRITEBYTECODE", "1");
-        // A killed script cannot tidy up after itself.
+        command.arg(folder().join(script)).args(arguments).env("PYTHONDONTWRITEBYTECODE", "1");
+        Self::run(Directory::new("client"), command, name)
+    }
+
+    /// Starts any program that speaks so, with a directory of its own.
+    pub(crate) fn run(directory: Directory, mut command: Command, name: &str) -> Self {
+        // A killed program cannot tidy up after itself.
         command.env("TMPDIR", directory.path()).current_dir(directory.path());
         let (program, commands, output) = Program::start_conversation(directory, command);
         let (sender, events) = mpsc::channel();
@@ -104,6 +107,11 @@ impl JsonLinesClient {
             panic!("{} saw an unexpected {what}: {event}", self.name);
         }
     }
+}
+
+/// The folder with the client programs.
+pub(crate) fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("clients")
 }
 
 impl fmt::Debug for JsonLinesClient {

@@ -346,7 +346,7 @@ fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-fn server_configuration(identity: &Identity, trusted_authority: &str) -> Arc<ServerConfig> {
+pub(crate) fn server_configuration(identity: &Identity, trusted_authority: &str) -> Arc<ServerConfig> {
     let verifier = WebPkiClientVerifier::builder_with_provider(roots(trusted_authority), provider());
     let verifier = verifier.build().expect("there is an authority");
     let (chain, key) = chain_and_key(identity);
