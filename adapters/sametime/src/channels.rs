@@ -223,18 +223,22 @@ impl Sametime {
             _ => {}
         }
         conversation.is_open = true;
+        conversation.used = now.instant;
         let waiting = std::mem::take(&mut conversation.waiting);
-        self.still_opening(now, conn);
+        self.still_opening(conn);
         for pending in waiting {
             self.say(now, conn, channel, pending);
         }
     }
 
-    /// Since when the oldest of the channels that are not taken is waited for: at the latest now.
-    fn still_opening(&mut self, now: Now, conn: ConnId) {
+    /// Since when the oldest of the channels that are not taken is waited for.
+    fn still_opening(&mut self, conn: ConnId) {
         let Some(session) = session_of(&mut self.conns, conn) else { return };
-        let opens = |channel: &Channel| matches!(channel, Channel::Conversation(conversation) if !conversation.is_open);
-        session.opening = session.channels.values().any(opens).then_some(now.instant);
+        let opened = session.channels.values().filter_map(|channel| match channel {
+            Channel::Conversation(conversation) if !conversation.is_open => Some(conversation.used),
+            _ => None,
+        });
+        session.opening = opened.min();
     }
 
     fn destroyed(&mut self, now: Now, conn: ConnId, channel: u32, why: u32) {
@@ -253,7 +257,7 @@ impl Sametime {
         let mut again = Session::pending(lost);
         again.append(&mut conversation.waiting);
         let refused = !conversation.is_open || again.iter().any(|pending| pending.tries > TRIES);
-        self.still_opening(now, conn);
+        self.still_opening(conn);
         let as_plain = matches!(why, reason::NOT_REGISTERED | reason::NO_SERVICE) && conversation.client == ClientType::RICH;
         if again.is_empty() {
             return;
@@ -281,7 +285,9 @@ impl Sametime {
             // It was closed meanwhile.
             None => return,
             Some(Channel::Conversation(conversation)) if kind == SEND_SAID => {
-                conversation.used = now.instant;
+                if conversation.is_open {
+                    conversation.used = now.instant;
+                }
                 match conversation.hear(is_encrypted, payload) {
                     Ok(None) => Ok(()),
                     Ok(Some(said)) => return self.said(now, conn, channel, said),

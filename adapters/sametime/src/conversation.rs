@@ -43,7 +43,7 @@ pub(crate) struct Conversation {
     parts: Option<(u32, Vec<u8>)>,
     /// Above the next text.
     pub(crate) subject: Option<Plain>,
-    /// When something was last said.
+    /// When something was last said; of one that is not open, when it was opened.
     pub(crate) used: Instant,
 }
 

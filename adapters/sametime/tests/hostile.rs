@@ -52,13 +52,10 @@ fn trap_1_a_sense_storm_dies_at_the_server() {
         world.say(conn, &sense(service::STORAGE));
         for message in world.taken(conn) {
             answers += 1;
-            match message.body {
-                Words::Sense { .. } => {
-                    id += 1;
-                    let create = Create { id, service: service::STORAGE, ..Create::default() };
-                    world.say(conn, &Message::new(0, Words::Create(create)));
-                }
-                _ => {}
+            if matches!(message.body, Words::Sense { .. }) {
+                id += 1;
+                let create = Create { id, service: service::STORAGE, ..Create::default() };
+                world.say(conn, &Message::new(0, Words::Create(create)));
             }
         }
     }

@@ -242,6 +242,21 @@ fn a_message_that_is_not_answered_for_is_not_delivered() {
 }
 
 #[test]
+fn a_client_that_takes_some_conversations_and_never_one_is_not_waited_for_for_ever() {
+    let mut world = World::new(PLAIN);
+    let conn = world.sign_in("alice");
+    world.clients.get_mut(&conn).unwrap().answers = false;
+    let delivery = world.deliver(text(1, "eve@globex.example", "alice@acme.example", "hello"));
+    world.clients.get_mut(&conn).unwrap().answers = true;
+    for number in 0..10 {
+        world.idle(Duration::from_secs(4));
+        world.deliver(text(number, &format!("u{number}@globex.example"), "alice@acme.example", "hello"));
+    }
+    assert_eq!(world.closed(conn), Some(CloseReason::TimedOut));
+    assert!(world.settled().contains(&(delivery, Outcome::Refused(Refusal::Unavailable))));
+}
+
+#[test]
 fn all_logins_are_told_and_the_first_that_has_it_settles_it() {
     let mut world = World::new(PLAIN);
     let (one, two) = (world.sign_in("alice"), world.sign_in("alice"));

@@ -75,6 +75,8 @@ pub(crate) struct Talk {
 
 /// What a client was told.
 #[derive(Debug, Clone, PartialEq)]
+// There are few of them, and tests match them whole.
+#[allow(clippy::large_enum_variant)]
 pub(crate) enum Event {
     /// Words of somebody, by the id.
     Text(String, String),
