@@ -34,16 +34,8 @@
 #include <mw_cipher.h>
 #include <mw_common.h>
 #include <mw_error.h>
-#include <mw_service.h>
-#include <mw_session.h>
-#include <mw_srvc_aware.h>
-#include <mw_srvc_im.h>
-#include <mw_srvc_resolve.h>
-#include <mw_srvc_store.h>
 
-#include <string.h>
-
-#include "json_lines.h"
+#include "meanwhile_services.h"
 
 #define READ_BYTES 16384
 
@@ -51,11 +43,7 @@ static GMainLoop *loop;
 static GSocketConnection *connection;
 static GSource *reader;
 static struct mwSession *session;
-static struct mwServiceAware *awareness;
-static struct mwAwareList *watched;
-static struct mwServiceIm *messages;
-static struct mwServiceResolve *resolver;
-static struct mwServiceStorage *storage;
+static struct meanwhile_services services;
 static gint64 port;
 static gboolean stays;
 
@@ -208,229 +196,6 @@ static struct mwSessionHandler session_handler = {
     .on_announce = on_announce,
 };
 
-/* ---- awareness */
-
-static void on_aware(G_GNUC_UNUSED struct mwAwareList *list, struct mwAwareSnapshot *seen)
-{
-    JsonBuilder *event = json_lines_begin("presence");
-    json_lines_text(event, "who", seen->id.user);
-    json_lines_flag(event, "online", seen->online);
-    json_lines_number(event, "status", seen->online ? seen->status.status : 0);
-    json_lines_text(event, "note", seen->online ? seen->status.desc : NULL);
-    json_lines_text(event, "name", seen->name);
-    json_lines_text(event, "group", seen->group);
-    json_lines_text(event, "alternative", seen->alt_id);
-    json_lines_end(event);
-}
-
-static void on_attribute(G_GNUC_UNUSED struct mwAwareList *list, G_GNUC_UNUSED struct mwAwareIdBlock *id,
-                         G_GNUC_UNUSED struct mwAwareAttribute *attribute)
-{
-}
-
-static void on_own_attribute(G_GNUC_UNUSED struct mwServiceAware *service, G_GNUC_UNUSED struct mwAwareAttribute *attribute)
-{
-}
-
-static struct mwAwareHandler aware_handler = { .on_attrib = on_own_attribute };
-static struct mwAwareListHandler list_handler = { .on_aware = on_aware, .on_attrib = on_attribute };
-
-/* ---- conversations */
-
-typedef struct {
-    enum mwImSendType kind;
-    char *text;
-} Waiting;
-
-static void waiting_free(gpointer data)
-{
-    Waiting *waiting = data;
-    g_free(waiting->text);
-    g_free(waiting);
-}
-
-static void queue_free(gpointer data)
-{
-    g_queue_free_full(data, waiting_free);
-}
-
-static gboolean is_rich(struct mwConversation *conversation)
-{
-    return mwConversation_getClientType(conversation) == mwImClient_NOTESBUDDY;
-}
-
-static const char *name_of(struct mwConversation *conversation)
-{
-    struct mwLoginInfo *info = mwConversation_getTargetInfo(conversation);
-    return info != NULL ? info->user_name : NULL;
-}
-
-static void on_opened(struct mwConversation *conversation)
-{
-    JsonBuilder *event = json_lines_begin("opened");
-    json_lines_text(event, "with", mwConversation_getTarget(conversation)->user);
-    json_lines_text(event, "name", name_of(conversation));
-    json_lines_flag(event, "rich", is_rich(conversation));
-    json_lines_end(event);
-    GQueue *queue = mwConversation_getClientData(conversation);
-    while (queue != NULL && !g_queue_is_empty(queue)) {
-        Waiting *waiting = g_queue_pop_head(queue);
-        mwConversation_send(conversation, waiting->kind, waiting->text);
-        waiting_free(waiting);
-    }
-}
-
-static void on_closed(struct mwConversation *conversation, guint32 code)
-{
-    const char *with = mwConversation_getTarget(conversation)->user;
-    char *reason = mwError(code);
-    GQueue *queue = mwConversation_getClientData(conversation);
-    while (queue != NULL && !g_queue_is_empty(queue)) {
-        Waiting *waiting = g_queue_pop_head(queue);
-        JsonBuilder *event = json_lines_begin("failed");
-        json_lines_text(event, "to", with);
-        json_lines_text(event, "text", waiting->text);
-        json_lines_number(event, "code", code);
-        json_lines_text(event, "reason", reason);
-        json_lines_end(event);
-        waiting_free(waiting);
-    }
-    JsonBuilder *event = json_lines_begin("closed");
-    json_lines_text(event, "with", with);
-    json_lines_number(event, "code", code);
-    json_lines_text(event, "reason", reason);
-    json_lines_end(event);
-    g_free(reason);
-}
-
-static void on_received(struct mwConversation *conversation, enum mwImSendType kind, gconstpointer content)
-{
-    static const char *const names[] = { "text", "typing", "html", "subject", "mime", "timestamp" };
-    const char *from = mwConversation_getTarget(conversation)->user;
-    if (kind == mwImSend_TYPING) {
-        JsonBuilder *event = json_lines_begin("typing");
-        json_lines_text(event, "from", from);
-        json_lines_flag(event, "active", GPOINTER_TO_INT(content) != 0);
-        json_lines_end(event);
-        return;
-    }
-    JsonBuilder *event = json_lines_begin("message");
-    json_lines_text(event, "from", from);
-    json_lines_text(event, "name", name_of(conversation));
-    json_lines_text(event, "kind", kind < G_N_ELEMENTS(names) ? names[kind] : "unknown");
-    json_lines_text(event, "text", content);
-    json_lines_flag(event, "rich", is_rich(conversation));
-    json_lines_end(event);
-}
-
-static void on_invited(struct mwConversation *conversation, const char *message, G_GNUC_UNUSED const char *title,
-                       G_GNUC_UNUSED const char *name)
-{
-    json_lines_event("invited", "from", mwConversation_getTarget(conversation)->user, "text", message, NULL);
-}
-
-static struct mwImHandler im_handler = {
-    .conversation_opened = on_opened,
-    .conversation_closed = on_closed,
-    .conversation_recv = on_received,
-    .place_invite = on_invited,
-};
-
-static struct mwConversation *conversation_with(JsonObject *command)
-{
-    struct mwIdBlock target = {
-        .user = (char *)json_lines_text_of(command, "to"),
-        .community = (char *)json_lines_text_of(command, "community"),
-    };
-    return mwServiceIm_getConversation(messages, &target);
-}
-
-static void send_message(JsonObject *command)
-{
-    static const struct {
-        const char *name;
-        enum mwImSendType kind;
-    } kinds[] = { { "text", mwImSend_PLAIN }, { "html", mwImSend_HTML }, { "subject", mwImSend_SUBJECT } };
-    struct mwConversation *conversation = conversation_with(command);
-    for (gsize index = 0; index < G_N_ELEMENTS(kinds); index++) {
-        const char *content = json_lines_text_of(command, kinds[index].name);
-        if (content == NULL) {
-            continue;
-        }
-        if (mwConversation_isOpen(conversation)) {
-            if (mwConversation_send(conversation, kinds[index].kind, content) != 0) {
-                json_lines_event("refused", "command", "send", "why", "the conversation does not take it", NULL);
-            }
-            continue;
-        }
-        GQueue *queue = mwConversation_getClientData(conversation);
-        if (queue == NULL) {
-            queue = g_queue_new();
-            mwConversation_setClientData(conversation, queue, queue_free);
-        }
-        Waiting *waiting = g_new0(Waiting, 1);
-        waiting->kind = kinds[index].kind;
-        waiting->text = g_strdup(content);
-        g_queue_push_tail(queue, waiting);
-        if (!mwConversation_isPending(conversation)) {
-            mwConversation_open(conversation);
-        }
-    }
-}
-
-/* ---- resolve and storage */
-
-static void on_resolved(G_GNUC_UNUSED struct mwServiceResolve *service, G_GNUC_UNUSED guint32 id, guint32 code, GList *results,
-                        G_GNUC_UNUSED gpointer data)
-{
-    JsonBuilder *event = json_lines_begin("resolved");
-    json_lines_number(event, "code", code);
-    json_builder_set_member_name(event, "results");
-    json_builder_begin_array(event);
-    for (; results != NULL; results = results->next) {
-        struct mwResolveResult *result = results->data;
-        json_builder_begin_object(event);
-        json_lines_text(event, "query", result->name);
-        json_lines_number(event, "code", result->code);
-        json_builder_set_member_name(event, "matches");
-        json_builder_begin_array(event);
-        for (GList *next = result->matches; next != NULL; next = next->next) {
-            struct mwResolveMatch *match = next->data;
-            json_builder_begin_object(event);
-            json_lines_text(event, "id", match->id);
-            json_lines_text(event, "name", match->name);
-            json_lines_text(event, "description", match->desc);
-            json_lines_number(event, "type", match->type);
-            json_builder_end_object(event);
-        }
-        json_builder_end_array(event);
-        json_builder_end_object(event);
-    }
-    json_builder_end_array(event);
-    json_lines_end(event);
-}
-
-static void on_loaded(G_GNUC_UNUSED struct mwServiceStorage *service, guint32 code, struct mwStorageUnit *item,
-                      G_GNUC_UNUSED gpointer data)
-{
-    char *value = mwStorageUnit_asString(item);
-    JsonBuilder *event = json_lines_begin("loaded");
-    json_lines_number(event, "key", mwStorageUnit_getKey(item));
-    json_lines_number(event, "code", code);
-    json_lines_text(event, "value", value);
-    json_lines_end(event);
-    g_free(value);
-}
-
-static void on_saved(G_GNUC_UNUSED struct mwServiceStorage *service, guint32 code, struct mwStorageUnit *item,
-                     G_GNUC_UNUSED gpointer data)
-{
-    JsonBuilder *event = json_lines_begin("saved");
-    json_lines_number(event, "key", mwStorageUnit_getKey(item));
-    json_lines_number(event, "code", code);
-    json_lines_end(event);
-}
-
 /* ---- commands */
 
 static GList *texts_of(JsonObject *command, const char *name)
@@ -461,16 +226,7 @@ static void sign_in(JsonObject *command)
     }
     mwSession_addCipher(session, mwCipher_new_RC2_40(session));
     mwSession_addCipher(session, mwCipher_new_RC2_128(session));
-    awareness = mwServiceAware_new(session, &aware_handler);
-    watched = mwAwareList_new(awareness, &list_handler);
-    messages = mwServiceIm_new(session, &im_handler);
-    mwServiceIm_setClientType(messages, mwImClient_PLAIN);
-    resolver = mwServiceResolve_new(session);
-    storage = mwServiceStorage_new(session);
-    mwSession_addService(session, MW_SERVICE(awareness));
-    mwSession_addService(session, MW_SERVICE(messages));
-    mwSession_addService(session, MW_SERVICE(resolver));
-    mwSession_addService(session, MW_SERVICE(storage));
+    meanwhile_serve(session, &services);
     if (connect_to(json_lines_text_of(command, "host"))) {
         mwSession_start(session);
     }
@@ -487,9 +243,9 @@ static void watch(JsonObject *command, gboolean on)
         ids = g_list_append(ids, id);
     }
     if (on) {
-        mwAwareList_addAware(watched, ids);
+        mwAwareList_addAware(services.watched, ids);
     } else {
-        mwAwareList_removeAware(watched, ids);
+        mwAwareList_removeAware(services.watched, ids);
     }
     g_list_free_full(ids, g_free);
     g_list_free(names);
@@ -515,18 +271,18 @@ static void with_session(const char *op, JsonObject *command)
     if (g_str_equal(op, "watch") || g_str_equal(op, "unwatch")) {
         watch(command, g_str_equal(op, "watch"));
     } else if (g_str_equal(op, "rich")) {
-        mwServiceIm_setClientType(messages, json_lines_flag_of(command, "on") ? mwImClient_NOTESBUDDY : mwImClient_PLAIN);
+        mwServiceIm_setClientType(services.messages, json_lines_flag_of(command, "on") ? mwImClient_NOTESBUDDY : mwImClient_PLAIN);
     } else if (g_str_equal(op, "resolve")) {
         GList *names = texts_of(command, "names");
         guint32 flags = (guint32)json_lines_number_of(command, "flags");
-        mwServiceResolve_resolve(resolver, names, flags != 0 ? flags : mwResolveFlag_FIRST | mwResolveFlag_USERS, on_resolved, NULL, NULL);
+        mwServiceResolve_resolve(services.resolver, names, flags != 0 ? flags : mwResolveFlag_FIRST | mwResolveFlag_USERS, meanwhile_resolved, NULL, NULL);
         g_list_free(names);
     } else if (g_str_equal(op, "store")) {
         guint32 key = (guint32)json_lines_number_of(command, "key");
-        mwServiceStorage_save(storage, mwStorageUnit_newString(key, json_lines_text_of(command, "value")), on_saved, NULL, NULL);
+        mwServiceStorage_save(services.storage, mwStorageUnit_newString(key, json_lines_text_of(command, "value")), meanwhile_saved, NULL, NULL);
     } else if (g_str_equal(op, "load")) {
         guint32 key = (guint32)json_lines_number_of(command, "key");
-        mwServiceStorage_load(storage, mwStorageUnit_new(key), on_loaded, NULL, NULL);
+        mwServiceStorage_load(services.storage, mwStorageUnit_new(key), meanwhile_loaded, NULL, NULL);
     } else if (g_str_equal(op, "status")) {
         struct mwUserStatus status = {
             .status = (guint16)json_lines_number_of(command, "state"),
@@ -544,16 +300,16 @@ static void with_session(const char *op, JsonObject *command)
     } else if (json_lines_text_of(command, "to") == NULL) {
         json_lines_event("refused", "command", op, "why", "no such command, or it does not say with whom", NULL);
     } else if (g_str_equal(op, "send")) {
-        send_message(command);
+        meanwhile_send(command);
     } else if (g_str_equal(op, "typing")) {
-        struct mwConversation *conversation = conversation_with(command);
+        struct mwConversation *conversation = meanwhile_conversation(command);
         gboolean active = json_lines_flag_of(command, "active");
         if (!mwConversation_isOpen(conversation)
             || mwConversation_send(conversation, mwImSend_TYPING, GINT_TO_POINTER(active)) != 0) {
             json_lines_event("refused", "command", op, "why", "the conversation is not open", NULL);
         }
     } else if (g_str_equal(op, "close")) {
-        mwConversation_close(conversation_with(command), 0);
+        mwConversation_close(meanwhile_conversation(command), 0);
     } else {
         json_lines_event("refused", "command", op, "why", "no such command", NULL);
     }

@@ -12,7 +12,7 @@ use crate::processes::Directory;
 
 const PROGRAM: Sources = Sources {
     name: "meanwhile_client",
-    files: &["meanwhile_client.c", "json_lines.c", "json_lines.h"],
+    files: &["meanwhile_client.c", "meanwhile_services.c", "meanwhile_services.h", "json_lines.c", "json_lines.h"],
     libraries: &["meanwhile", "json-glib-1.0", "gio-2.0"],
 };
 const STARTS_WITHIN: Duration = Duration::from_secs(20);

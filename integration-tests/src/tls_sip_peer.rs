@@ -306,11 +306,17 @@ impl TlsSipClient {
     /// Sends a request as it is and waits for its final answer's code.
     #[track_caller]
     pub fn ask(&mut self, request: &str) -> u16 {
+        self.ask_for_all(request).status().expect("it is a response")
+    }
+
+    /// Sends a request as it is and waits for its whole final answer.
+    #[track_caller]
+    pub fn ask_for_all(&mut self, request: &str) -> SipFrame {
         self.stream.write_all(request.as_bytes()).expect("the peer takes the request");
         loop {
-            let status = self.receive().status().expect("the peer only answers");
-            if status >= 200 {
-                return status;
+            let answer = self.receive();
+            if answer.status().expect("the peer only answers") >= 200 {
+                return answer;
             }
         }
     }

@@ -202,6 +202,43 @@ fn a_partner_that_breaks_a_rule_is_refused_and_named() {
 }
 
 #[test]
+fn a_route_that_does_not_come_back_as_it_was_signed_is_refused_and_named() {
+    let mut rogue = rogue();
+    let watch = "Event: presence\r\nAccept: application/pidf+xml\r\nContact: <sip:sip.fabrikam.example>\r\n";
+    let accepted = rogue.client.ask_for_all(&request("SUBSCRIBE", "bob@fabrikam.example", 1, watch));
+    let to = accepted.header("To").expect("a To").to_owned();
+    let pool = accepted.header("Contact").expect("a Contact").trim_matches(['<', '>']).to_owned();
+    let records = accepted.headers.iter().filter(|(field, _)| field == "Record-Route").map(|(_, value)| value.clone());
+    // As whoever has asked: from the last to the first.
+    let routes: Vec<String> = records.collect::<Vec<_>>().into_iter().rev().collect();
+    assert_eq!(routes.len(), 2, "{accepted:?}");
+    let mut number = 1;
+    let mut refresh = |routes: &[String]| {
+        number += 1;
+        let routes: String = routes.iter().map(|route| format!("Route: {route}\r\n")).collect();
+        let refresh = format!(
+            "SUBSCRIBE {pool} SIP/2.0\r\nVia: SIP/2.0/TLS 127.0.0.1:5061;branch=z9hG4bKrefresh{number}\r\nMax-Forwards: 70\r\n\
+             From: <sip:bob@fabrikam.example>;tag=rogue\r\nTo: {to}\r\nCall-ID: rogue1\r\nCSeq: {number} SUBSCRIBE\r\n\
+             {routes}{watch}Expires: 3600\r\nContent-Length: 0\r\n\r\n"
+        );
+        rogue.client.ask(&refresh)
+    };
+    assert_eq!(refresh(&routes), 200);
+    rogue.contoso.assert_no_faults();
+    let changed = routes.iter().map(|route| route.replace(";lr;", ";lr=on;")).collect::<Vec<_>>();
+    let cases: [(&[String], &str); 4] = [
+        (&[], "is missing"),
+        (&routes[..1], "is missing"),
+        (&[routes[1].clone(), routes[0].clone()], "is not what sip.contoso.example has signed"),
+        (&changed, "is not what sip.contoso.example has signed"),
+    ];
+    for (number, (routes, fault)) in cases.into_iter().enumerate() {
+        assert_eq!(refresh(routes), 403, "{routes:?}");
+        assert!(rogue.contoso.faults()[number].contains(fault), "{:?}", rogue.contoso.faults());
+    }
+}
+
+#[test]
 fn a_partner_that_asks_for_compression_is_told_no_and_goes_on() {
     let mut rogue = rogue();
     let negotiate = "NEGOTIATE sip:127.0.0.1:5061 SIP/2.0\r\nVia: SIP/2.0/TLS 192.0.2.2:2616\r\nCSeq: 1 NEGOTIATE\r\nCall-ID: n\r\n\

@@ -110,7 +110,7 @@ pub struct OcsSettings {
     pub negotiates: bool,
     /// Whether clients get messages that are outside a session.
     pub page_mode: bool,
-    /// The longest subscription; 28,800 s when nothing is said.
+    /// The longest subscription of a partner's user; 28,800 s when nothing is said.
     pub subscription_seconds: Option<u32>,
 }
 

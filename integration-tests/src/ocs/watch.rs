@@ -60,8 +60,11 @@ impl State {
         content: &str,
         document: &str,
     ) {
-        let asked = request.header("Expires").parse().unwrap_or(if subscriber_is_client(subscriber) { LONGEST } else { USUAL });
-        let seconds: u32 = asked.min(self.settings.subscription_seconds.unwrap_or(LONGEST));
+        let (usual, longest) = match subscriber {
+            Subscriber::Client(_) => (LONGEST, LONGEST),
+            Subscriber::Partner(_) => (USUAL, self.settings.subscription_seconds.unwrap_or(LONGEST)),
+        };
+        let seconds: u32 = request.header("Expires").parse().unwrap_or(usual).min(longest);
         let supports = |token: &str| request.all("Supported").any(|line| line == token);
         let piggyback = supports("ms-piggyback-first-notify");
         let pool = self.routes.name(Hop::Pool);
@@ -303,8 +306,4 @@ impl State {
             self.subscriptions.retain(|subscription| subscription.id != id);
         }
     }
-}
-
-fn subscriber_is_client(subscriber: Subscriber) -> bool {
-    matches!(subscriber, Subscriber::Client(_))
 }
