@@ -89,6 +89,7 @@ impl Company {
             Up::Health { .. }
             | Up::Refused { .. }
             | Up::Relay { .. }
+            | Up::Here { .. }
             | Up::Tell { .. }
             | Up::Recall { .. }
             | Up::Remember { .. } => {}
