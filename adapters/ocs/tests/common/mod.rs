@@ -265,6 +265,7 @@ impl Hub {
                 }
                 Output::Note { text, .. } => self.notes.push(text),
                 Output::Checked { from, to, result, .. } => self.checked.push((from, to, result)),
+                Output::Authenticate { .. } | Output::LookUp { .. } => unreachable!("nobody signs in at the hub by an edge"),
             }
         }
         for (conn, why) in closing {
