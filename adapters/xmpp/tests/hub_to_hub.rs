@@ -122,6 +122,7 @@ fn order_survives_a_link_that_goes_away() {
             match outcome {
                 Outcome::Delivered => waiting.retain(|other| *other != number),
                 Outcome::LinkDown => {}
+                Outcome::Absent => panic!("{number}: a server does not say so"),
                 Outcome::Refused(why) | Outcome::RefusedWith(why, _) => panic!("{number} {why}"),
             }
         }
