@@ -28,6 +28,8 @@ pub struct PurpleAccount {
     password: String,
     options: Value,
     contacts: Vec<String>,
+    /// A host and its certificate (PEM), which the person has looked at and accepted.
+    accepted: Option<(String, String)>,
 }
 
 impl PurpleAccount {
@@ -41,7 +43,14 @@ impl PurpleAccount {
             // No calendar: there is no Exchange.
             options: json!({ "server": server.to_string(), "transport": "tcp", "dont-publish": true }),
             contacts: Vec::new(),
+            accepted: None,
         }
+    }
+
+    /// The same over TLS, where the server shows this certificate (PEM).
+    pub fn over_tls(mut self, server: SocketAddr, certificate: &str) -> Self {
+        self.accepted = Some((server.ip().to_string(), certificate.to_owned()));
+        self.with_option("transport", json!("tls"))
     }
 
     /// At Sametime, by libpurple's own plugin.
@@ -53,6 +62,7 @@ impl PurpleAccount {
             password: password.to_owned(),
             options: json!({ "server": server.ip().to_string(), "port": server.port(), "fake_client_id": false }),
             contacts: Vec::new(),
+            accepted: None,
         }
     }
 
@@ -121,6 +131,10 @@ impl PurpleClient {
         let directory = Directory::new("purple-client");
         let mut command = Command::new(PROGRAM.program());
         command.arg(directory.create("purple"));
+        if let Some((host, certificate)) = &account.accepted {
+            directory.create("purple/certificates/x509/tls_peers");
+            directory.write(&format!("purple/certificates/x509/tls_peers/{host}"), certificate);
+        }
         // It has no desktop, and leaves nothing in anybody's home.
         command.env("HOME", directory.path()).env("XDG_CACHE_HOME", directory.path());
         command.env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent").env_remove("DISPLAY");

@@ -365,6 +365,18 @@ pub(crate) fn server_configuration(identity: &Identity, trusted_authority: &str)
     Arc::new(configuration)
 }
 
+/// Shows `identity`, and wants no certificate of whoever connects.
+pub(crate) fn server_configuration_for_anybody(identity: &Identity) -> Arc<ServerConfig> {
+    let (chain, key) = chain_and_key(identity);
+    let configuration = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .expect("the provider has the usual versions")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .expect("the key belongs to the certificate");
+    Arc::new(configuration)
+}
+
 pub(crate) fn client_configuration(identity: Option<&Identity>, trusted_authority: &str) -> ClientConfig {
     let configuration = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()

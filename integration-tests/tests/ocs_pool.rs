@@ -95,6 +95,23 @@ fn two_people_of_one_company_talk_and_see_each_other_in_the_dialect_of_2005() {
     two_people_of_one_company(Dialect::Lcs2005);
 }
 
+#[test]
+fn clients_sign_on_over_tls_to_a_server_whose_certificate_they_accept() {
+    let authority = Authority::new("Test authority");
+    let settings = OcsSettings::new("contoso.example", &["alice", "bob"], OcsPorts::reserve(), &authority);
+    let settings = settings.with_tls_for_clients(&authority);
+    let certificate = settings.pool_identity.as_ref().expect("the pool has one").certificate.clone();
+    let server = OcsServer::start(settings);
+    let over_tls = |address: &str, certificate: &str| {
+        PurpleAccount::ocs(address, server.client_address()).over_tls(server.client_address(), certificate)
+    };
+    let mut alice = PurpleClient::sign_on(&over_tls("alice@contoso.example", &certificate));
+    let mut bob = PurpleClient::sign_on(&over_tls("bob@contoso.example", &certificate));
+    alice.send("sip:bob@contoso.example", "over TLS");
+    assert_eq!(bob.expect_message(SOON).text, "over TLS");
+    server.assert_no_faults();
+}
+
 fn two_companies() -> (OcsServer, OcsServer) {
     let authority = Authority::new("Test authority");
     let (here, there) = (OcsPorts::reserve(), OcsPorts::reserve());

@@ -37,7 +37,7 @@ use self::state::{Connection, Script, Side, State};
 use crate::certificates::{Authority, Identity, Leaf};
 use crate::ports::ReservedPort;
 use crate::processes::Directory;
-use crate::tls_sip_peer::{client_configuration, server_configuration};
+use crate::tls_sip_peer::{client_configuration, server_configuration, server_configuration_for_anybody};
 
 const TICK: Duration = Duration::from_millis(200);
 const POLL: Duration = Duration::from_millis(10);
@@ -63,7 +63,7 @@ impl Dialect {
 /// The ports of one company's servers.
 #[derive(Debug)]
 pub struct OcsPorts {
-    /// For clients: TCP.
+    /// For clients: TCP, or TLS.
     pub clients: ReservedPort,
     /// For partners: TLS.
     pub edge: ReservedPort,
@@ -100,6 +100,8 @@ pub struct OcsSettings {
     pub dialect: Dialect,
     /// Where it listens.
     pub ports: OcsPorts,
+    /// What the pool shows its clients, if they come over TLS.
+    pub pool_identity: Option<Identity>,
     /// What the edge shows, as server and as client.
     pub identity: Identity,
     /// Certificate (PEM) of the authority it trusts.
@@ -123,6 +125,7 @@ impl OcsSettings {
             contacts: Vec::new(),
             dialect: Dialect::Ocs2007,
             ports,
+            pool_identity: None,
             identity: authority.issue(&Leaf::host(&format!("sip.{domain}"))),
             trusted_authority: authority.certificate().to_owned(),
             partners: Vec::new(),
@@ -130,6 +133,12 @@ impl OcsSettings {
             page_mode: false,
             subscription_seconds: None,
         }
+    }
+
+    /// With clients that come over TLS, to this host.
+    pub fn with_tls_for_clients(mut self, authority: &Authority) -> Self {
+        self.pool_identity = Some(authority.issue(&Leaf::host(&format!("pool.{}", self.domain)).and_host("localhost")));
+        self
     }
 
     /// With somebody on somebody's list of contacts.
@@ -177,6 +186,7 @@ impl OcsServer {
         let trace = std::fs::File::create(directory.path().join("trace.sip")).expect("the trace can be made");
         let inside = server_configuration(&settings.identity, &settings.trusted_authority);
         let outside = Arc::new(client_configuration(Some(&settings.identity), &settings.trusted_authority));
+        let for_anybody = settings.pool_identity.as_ref().map(server_configuration_for_anybody);
         let partners = settings.partners.clone();
         let (clients, edge) = (settings.ports.clients.address(), settings.ports.edge.address());
         let (for_clients, for_partners) = (settings.ports.clients.listen(), settings.ports.edge.listen());
@@ -194,7 +204,7 @@ impl OcsServer {
             Shared { state, connections: AtomicU64::new(0), stopping: Arc::new(AtomicBool::new(false)) }
         });
         let weak = Arc::downgrade(&shared);
-        for (socket, tls, side) in [(for_clients, None, Side::Client), (for_partners, Some(inside), Side::Inbound(0))] {
+        for (socket, tls, side) in [(for_clients, for_anybody, Side::Client), (for_partners, Some(inside), Side::Inbound(0))] {
             let numbers = weak.clone();
             let next = move || numbers.upgrade().map_or(ConnectionId(0), |shared| shared.next());
             connection::accept(socket, tls, shared.stopping.clone(), next, listener(&weak, side));
