@@ -120,7 +120,8 @@ impl Ocs {
             let state = self.sessions.state(number, &pair);
             let cost = match state {
                 Some((session, false)) => {
-                    // It goes when the session stands.
+                    // It goes when the session stands, and keeps no other conversation waiting until then.
+                    link.outbox.park(place);
                     self.sessions.wait(session, place);
                     continue;
                 }

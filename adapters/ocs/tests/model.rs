@@ -60,6 +60,8 @@ impl World {
     fn look(&mut self) {
         for (number, outcome) in self.hub.settled() {
             assert!(self.handed.remove(&number), "{number} was settled and not handed over");
+            // What was given up is answered no more.
+            self.asked.retain(|wire| wire.method() != "MESSAGE" || wire.body != number.to_string());
             if outcome != Outcome::LinkDown {
                 self.waiting.remove(&number);
                 assert_eq!(self.finished.insert(number, outcome), None);

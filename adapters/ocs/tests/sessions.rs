@@ -571,3 +571,15 @@ fn line_ends_are_cr_lf_on_the_wire_and_too_long_a_text_is_said_to_be_so() {
     let too_large = Outcome::RefusedWith(Refusal::TooLarge, interchange_model::Detail::Most { bytes: 1_000 });
     assert_eq!(hub.settled(), [(2, too_large)]);
 }
+
+#[test]
+fn clients_that_ring_keep_no_other_conversation_waiting() {
+    let (mut hub, own, edge) = Hub::up(EDGE);
+    session(&mut hub, edge, "c1");
+    for number in 1..=120 {
+        hub.deliver(number, text(number, "bob@fabrikam.example", &format!("u{number}@contoso.example"), "x"));
+    }
+    assert_eq!(hub.wire(own).iter().filter(|wire| wire.method() == "INVITE").count(), 120);
+    hub.deliver(200, hello(200));
+    assert_eq!(hub.one(own).method(), "MESSAGE");
+}

@@ -50,6 +50,8 @@ pub fn read(bytes: &[u8]) -> Option<String> {
     {
         reader.rest = rest;
     }
+    // As behind any word.
+    reader.rest = reader.rest.strip_prefix(b" ").unwrap_or(reader.rest);
     reader.run();
     reader.flush();
     Some(reader.out)

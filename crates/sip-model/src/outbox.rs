@@ -31,6 +31,8 @@ struct Entry<T> {
     pair: Pair,
     content: T,
     is_open: bool,
+    /// It waits for something else than its turn, and its pair with it.
+    is_parked: bool,
 }
 
 impl<T> Default for Outbox<T> {
@@ -49,7 +51,7 @@ impl<T> Outbox<T> {
         if line.len() == 1 {
             self.ready.push_back(place);
         }
-        self.entries.insert(place, Entry { pair, content, is_open: false });
+        self.entries.insert(place, Entry { pair, content, is_open: false, is_parked: false });
     }
 
     /// The next entry whose time has come, which is open from here on.
@@ -60,16 +62,25 @@ impl<T> Outbox<T> {
         let place = self.ready.pop_front()?;
         self.open += 1;
         let entry = self.entries.get_mut(&place)?;
-        entry.is_open = true;
+        (entry.is_open, entry.is_parked) = (true, false);
         Some((place, &mut entry.content))
     }
 
     /// An open entry has more to send: it is the next to be opened again, before all others.
     pub fn again(&mut self, place: Place) {
-        if let Some(entry) = self.entries.get_mut(&place).filter(|entry| entry.is_open) {
-            entry.is_open = false;
+        let Some(entry) = self.entries.get_mut(&place).filter(|entry| entry.is_open || entry.is_parked) else { return };
+        if std::mem::replace(&mut entry.is_open, false) {
             self.open = self.open.saturating_sub(1);
-            self.ready.push_front(place);
+        }
+        entry.is_parked = false;
+        self.ready.push_front(place);
+    }
+
+    /// An open entry waits for something that may take a person's time: it does not count among those that are open until [`Outbox::again`].
+    pub fn park(&mut self, place: Place) {
+        if let Some(entry) = self.entries.get_mut(&place).filter(|entry| entry.is_open) {
+            (entry.is_open, entry.is_parked) = (false, true);
+            self.open = self.open.saturating_sub(1);
         }
     }
 
@@ -83,10 +94,12 @@ impl<T> Outbox<T> {
         self.entries.get(&place).map(|entry| &entry.content)
     }
 
-    /// Takes an open entry out; the next of its pair may follow.
+    /// Takes an open or parked entry out; the next of its pair may follow.
     pub fn close(&mut self, place: Place) -> Option<T> {
-        let Entry { pair, content, .. } = self.entries.remove(&place)?;
-        self.open = self.open.saturating_sub(1);
+        let Entry { pair, content, is_open, .. } = self.entries.remove(&place)?;
+        if is_open {
+            self.open = self.open.saturating_sub(1);
+        }
         if let Some(line) = self.pairs.get_mut(&pair) {
             line.pop_front();
             match line.front() {
@@ -173,6 +186,29 @@ mod tests {
         assert_eq!(opened(&mut outbox).len(), 1);
         outbox.again(open[0].0);
         assert!(outbox.open_next().is_none());
+    }
+
+    #[test]
+    fn what_waits_for_a_person_keeps_nobody_else_from_going() {
+        let mut outbox = Outbox::default();
+        for number in 0..120 {
+            outbox.push(pair(&format!("u{number}"), "bob"), number);
+        }
+        let mut parked = Vec::new();
+        while let Some((place, _)) = outbox.open_next() {
+            outbox.park(place);
+            parked.push(place);
+        }
+        assert_eq!(parked.len(), 120);
+        outbox.push(pair("u0", "bob"), 500);
+        assert!(outbox.open_next().is_none(), "the pair waits with its first");
+        outbox.again(parked[0]);
+        outbox.again(parked[0]);
+        assert_eq!(opened(&mut outbox), [(parked[0], 0)]);
+        assert_eq!(outbox.close(parked[0]), Some(0));
+        assert_eq!(outbox.close(parked[1]), Some(1));
+        assert_eq!(opened(&mut outbox).iter().map(|(_, entry)| *entry).collect::<Vec<_>>(), [500]);
+        assert_eq!(outbox.drain().filter(|(_, was_open)| *was_open).count(), 1);
     }
 
     #[test]

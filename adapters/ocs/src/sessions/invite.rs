@@ -228,6 +228,10 @@ impl Ocs {
             alarm: Alarm::default(),
         };
         self.sessions.add(number, session);
+        // A person is asked now: others need not wait for that.
+        if let Some(known) = self.links.get_mut(&link) {
+            known.outbox.park(place);
+        }
         self.arm_session(number);
     }
 

@@ -1,6 +1,6 @@
 use super::*;
 use bytes::Bytes;
-use interchange_model::{Domain, Rich, Span, Style, TextKind, Words};
+use interchange_model::{Address, Domain, Rich, Span, Style, TextKind, Words};
 use proptest::prelude::*;
 use sip_codec::{Host, Limits, Message, decode_datagram};
 
