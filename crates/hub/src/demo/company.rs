@@ -91,7 +91,8 @@ impl Company {
             | Up::Relay { .. }
             | Up::Tell { .. }
             | Up::Recall { .. }
-            | Up::Remember { .. } => {}
+            | Up::Remember { .. }
+            | Up::Here { .. } => {}
         }
     }
 
