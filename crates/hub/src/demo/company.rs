@@ -92,7 +92,8 @@ impl Company {
             | Up::Here { .. }
             | Up::Tell { .. }
             | Up::Recall { .. }
-            | Up::Remember { .. } => {}
+            | Up::Remember { .. }
+            | Up::Here { .. } => {}
         }
     }
 
