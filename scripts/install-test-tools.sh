@@ -15,6 +15,7 @@ packages="
     rabbitmq-server
     prometheus
     postgresql-15 postgresql-client-15
+    slapd
     sip-tester
     python3 python3-slixmpp python3-venv
     liblinphone10 linphone-common
@@ -81,5 +82,9 @@ as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recom
 for service in $new_services; do
     as_root find /etc/systemd/system -type l -path "*.wants/$service" -delete
 done
+# It has no unit, only a script of the old kind.
+case "$missing " in
+    *" slapd "*) as_root update-rc.d slapd disable ;;
+esac
 
 fetch_schemathesis

@@ -196,6 +196,11 @@ impl HubFiles {
         let _ = write!(self.settings, "\n[platform.xmpp]\nanswer_seconds = {seconds}\n");
     }
 
+    /// More lines of its configuration. To be called before it is configured.
+    pub fn add(&mut self, lines: &str) {
+        let _ = write!(self.settings, "\n{lines}\n");
+    }
+
     /// Its links are probed so often; otherwise as often as usual. To be called before it is configured.
     pub fn probe_every(&mut self, seconds: u64) {
         let _ = write!(self.settings, "\n[canary]\nseconds = {seconds}\n");

@@ -28,6 +28,7 @@ pub mod purple_client;
 pub mod rabbitmq;
 pub mod sip_client;
 pub mod sipp;
+pub mod slapd;
 pub mod tls_sip_peer;
 pub mod tls_xmpp_peer;
 pub mod xmpp_client;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use interchange_integration_tests::postgresql::{PASSWORD, PostgreSql};
-use interchange_model::{Domain, Link, PlatformName, SettingsError};
+use interchange_model::{DisplayName, Domain, Link, PlatformName, SettingsError};
 use interchange_registry::{Actor, Change, ChangeFault, Community, Database, Members, Parts, PostgreSql as Address, Role, Store};
 
 /// A database that several nodes may share, and where each test's nodes have their directories.
@@ -90,6 +90,8 @@ async fn node(ground: &Ground) -> Node {
         partnerships: Vec::new(),
         community: Community::Invitation,
         barriers: Vec::new(),
+        accounts: Default::default(),
+        directories: Default::default(),
     };
     let check = |link: &Link| match link.settings.0.keys().find(|key| *key != "good") {
         Some(key) => Err(SettingsError::new(key.clone(), "there is no such setting")),
@@ -124,7 +126,16 @@ fn acme(settings: &str) -> [Change; 4] {
 async fn a_change_is_live_here_at_once_at_another_node_within_two_seconds_and_there_after_a_restart(ground: Ground) {
     let (one, two) = (node(&ground).await, node(&ground).await);
     let mut seen = two.watch();
-    for change in acme(r#"{"good":1}"#) {
+    // Somebody who signs in at either.
+    let account = Change::SetAccount {
+        member: "acme".into(),
+        user: "Alice".to_owned(),
+        display_name: DisplayName::new("Alice Adams"),
+        password_hash: Some("$argon2id$hash".to_owned()),
+        is_new: Some(true),
+    };
+    let [member, rest @ ..] = acme(r#"{"good":1}"#);
+    for change in [member, account].into_iter().chain(rest) {
         one.apply(&operator(), &change, 5).await.unwrap();
     }
     assert!(one.watch().borrow().link(&"acme".into()).is_some());
@@ -132,6 +143,7 @@ async fn a_change_is_live_here_at_once_at_another_node_within_two_seconds_and_th
     seen.wait_for(|registry| registry.link(&"acme".into()).is_some()).await.unwrap();
     assert!(changed.elapsed() < Duration::from_secs(2), "{:?}", changed.elapsed());
     assert_eq!(two.directory(), one.directory());
+    assert_eq!(two.directory().1.accounts[&("acme".into(), "alice".to_owned())].user, "Alice");
     one.store.close().await;
     two.store.close().await;
     let again = node(&ground).await;
@@ -164,11 +176,26 @@ async fn each_change_is_audited_with_before_and_after_and_without_secrets(ground
     }
     let user = Change::SetUser { user: "eve".to_owned(), role: Role::Auditor, token_hash: "$argon2id$secret".to_owned() };
     members.apply(&operator(), &user, 5).await.unwrap();
+    let account = |hash: &str| Change::SetAccount {
+        member: "acme".into(),
+        user: "alice".to_owned(),
+        display_name: None,
+        password_hash: Some(hash.to_owned()),
+        is_new: None,
+    };
+    let mut registry = members.watch();
+    registry.mark_unchanged();
+    for hash in ["$argon2id$first", "$argon2id$second"] {
+        members.apply(&operator(), &account(hash), 5).await.unwrap();
+    }
+    assert!(!registry.has_changed().unwrap(), "who signs in changes nothing about who is linked");
     let rows = members.audit(None, 100).await.unwrap();
     let told: Vec<_> = rows.iter().map(|row| (row.version, row.change.as_str(), row.kind.as_str(), row.id.as_str())).collect();
     assert_eq!(
         told,
         [
+            (7, "set-account", "account", "acme alice"),
+            (6, "set-account", "account", "acme alice"),
             (5, "set-user", "user", "eve"),
             (4, "set-link", "link", "acme"),
             (3, "vouch-domain", "domain", "acme.example"),
@@ -177,8 +204,12 @@ async fn each_change_is_audited_with_before_and_after_and_without_secrets(ground
         ]
     );
     assert!(rows.iter().all(|row| row.actor == "ops" && row.at > 1_700_000_000_000));
-    assert_eq!(rows[0].after, Some(serde_json::json!({"role": "auditor"})));
-    let vouched = &rows[2];
+    assert!(!serde_json::to_string(&rows).unwrap().contains("argon2id"));
+    // A new password is seen, and nothing of it.
+    assert_eq!(rows[0].after, Some(serde_json::json!({"user": "alice", "display_name": null})));
+    assert_eq!(rows[0].before, rows[0].after);
+    assert_eq!(rows[2].after, Some(serde_json::json!({"role": "auditor"})));
+    let vouched = &rows[4];
     assert_eq!(vouched.before.as_ref().unwrap()["proof"], serde_json::Value::Null);
     assert_eq!(vouched.after.as_ref().unwrap()["proof"]["kind"], "vouched");
     let older = members.audit(Some(3), 2).await.unwrap();

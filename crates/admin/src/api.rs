@@ -14,6 +14,8 @@
 //! | `GET /api/v1/trace?id=ID`, `?from=A&to=B` | what became of a message, or of what went between two people |
 //! | `GET /api/v1/barriers` | information barriers |
 //! | `GET /api/v1/users` | who may use this; no tokens. Operators and auditors |
+//! | `GET /api/v1/accounts` | who may sign in at the hub; nothing of their passwords |
+//! | `POST /api/v1/accounts` | `{"member": "acme", "user": "alice", "display_name": "Alice Adams", "password": "…"}`: makes an account, or changes what is given: `{"version": 7}` |
 //! | `GET /api/v1/audit?until=V&limit=N` | who changed what, the newest first, 1,000 at most. Operators and auditors |
 //! | `GET /api/v1/openapi.json` | the document of all this (OpenAPI 3.1); needs no token |
 //! | `POST /api/v1/changes` | makes one [`Change`]: `{"version": 7}` |
@@ -24,6 +26,7 @@
 //! Every request has `Authorization: Bearer TOKEN`; a member's administrator sees what is theirs. Errors are `application/problem+json`
 //! (RFC 9457), with a `detail` that says what to do. A body is JSON, at most 64 KiB, read after the token was found right.
 
+mod accounts;
 mod doctor;
 mod openapi;
 mod problem;
@@ -99,6 +102,7 @@ pub(crate) fn routes<O: Observed>(api: Arc<Api<O>>) -> Router {
         .route("/api/v1/trace", get(read::trace::<O>))
         .route("/api/v1/barriers", get(read::barriers::<O>))
         .route("/api/v1/users", get(read::users::<O>).post(set_user::<O>))
+        .route("/api/v1/accounts", get(accounts::list::<O>).post(accounts::set::<O>))
         .route("/api/v1/audit", get(read::audit::<O>))
         .route("/api/v1/changes", post(change::<O>))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is no such path: see /api/v1 in docs/operating.md"))

@@ -2,6 +2,7 @@
 //!
 //! The binary `interchange` is a thin layer over this library; integration tests may use it too.
 
+pub mod accounts;
 pub mod authority;
 pub mod bus;
 pub mod certificates;

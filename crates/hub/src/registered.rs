@@ -31,6 +31,8 @@ pub fn declared(config: &Config) -> Parts {
         partnerships: config.partnerships.clone(),
         community,
         barriers: config.barriers.clone(),
+        accounts: config.accounts.clone(),
+        directories: config.directories.iter().map(|directory| directory.member.clone()).collect(),
     }
 }
 

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
+use interchange_accounts::Accounts;
 use interchange_adapter::{Build, Platform};
 use interchange_admin::Admin;
 use interchange_broker::{Broker, Kept, Trace, TraceEvent};
-use interchange_driver::{Bound, Driver, Limits, Listener, Reach, Resolver, Setup};
+use interchange_driver::{Bound, Driver, Limits, Listener, Reach, Resolver, Roots, Setup, Tls};
 use interchange_model::{PlatformName, Settings};
 use interchange_registry::{Registry, Store};
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,6 +18,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval_at};
 
+use crate::accounts;
 use crate::bus::OpenBus;
 use crate::certificates::{CertificateFiles, Certificates};
 use crate::config::Config;
@@ -41,6 +43,8 @@ pub struct Running {
     store: Store,
     /// Takes up what other nodes change.
     follower: JoinHandle<()>,
+    /// Judges who signs in at the hub.
+    _accounts: Accounts,
     /// Take notes of links and probe them; they end with this.
     _watchers: tokio::task::JoinSet<()>,
     trace: Trace,
@@ -58,6 +62,9 @@ pub struct Running {
 pub fn check_files(config: &Config) -> anyhow::Result<Vec<String>> {
     let (_, warnings) = Certificates::new(CertificateFiles::read(config)?, SystemTime::now())?;
     Registry::new(registered::declared(config))?;
+    // Nothing is called: the names are looked up when they are needed.
+    let tls = Tls::new(Vec::new(), 0, Roots::none())?;
+    accounts::directories(config, &tls, &Resolver::with_name_servers(&[])?, &Reach::public())?;
     Ok(config.warnings.iter().cloned().chain(warnings).collect())
 }
 
@@ -115,6 +122,8 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
 
     let (up, from_adapters) = mpsc::channel(WORDS);
     let (observer, sights) = mpsc::channel(WORDS);
+    let directories = accounts::directories(config, &certificates.tls(), &resolver, &reach)?;
+    let accounts = Accounts::start(members.clone(), directories);
     let mut drivers = Vec::new();
     let mut bound = Vec::new();
     let mut to_adapters: HashMap<PlatformName, mpsc::Sender<_>> = HashMap::new();
@@ -136,7 +145,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
             limits: Limits::default(),
             up: up.clone(),
             observer: Some(observer.clone()),
-            accounts: None,
+            accounts: Some(accounts.questions()),
             down,
         };
         let hub = config.domain.clone();
@@ -193,7 +202,19 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         None => None,
     };
     let follower = tokio::spawn(async move { members.follow().await });
-    Ok(Running { drivers, broker, bus, store, follower, _watchers: watchers, trace, certificates, admin, bound })
+    Ok(Running {
+        drivers,
+        broker,
+        bus,
+        store,
+        follower,
+        _accounts: accounts,
+        _watchers: watchers,
+        trace,
+        certificates,
+        admin,
+        bound,
+    })
 }
 
 /// Whether peers of a platform can come to the hub.

@@ -16,7 +16,7 @@ mod lookalike;
 mod route;
 mod store;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use barrier::Barriers;
@@ -24,8 +24,8 @@ use interchange_model::{Domain, Link, LinkId, MemberId, PlatformName};
 
 pub use barrier::{Party, Sides};
 pub use directory::{
-    Actor, BarrierEntry, Challenge, Change, ChangeError, ChangeFault, Directory, DomainEntry, INVITATION_LASTS, LinkEntry,
-    Member, Moment, Pair, Partnership, PartnershipState, Proof, ProofKind, Role, User,
+    AccountEntry, Actor, BarrierEntry, Challenge, Change, ChangeError, ChangeFault, Directory, DomainEntry, INVITATION_LASTS,
+    LinkEntry, Member, Moment, Pair, Partnership, PartnershipState, Proof, ProofKind, Role, User,
 };
 pub use lookalike::{Lookalikes, skeleton};
 pub use store::members::{AuditRow, CheckLink, Members};
@@ -56,6 +56,10 @@ pub struct Parts {
     pub community: Community,
     /// Who may not meet all the same.
     pub barriers: Vec<Sides>,
+    /// Accounts that the configuration declares, as [`Directory::accounts`] has those that it does not.
+    pub accounts: BTreeMap<(MemberId, String), AccountEntry>,
+    /// Members whose people are in a directory of their own: they have no accounts here.
+    pub directories: BTreeSet<MemberId>,
 }
 
 /// What is wrong with the data; each names what it found, so that a loader can point at its place.

@@ -101,6 +101,8 @@ mod tests {
             partnerships: vec![("globex".into(), "acme".into())],
             community: Community::Invitation,
             barriers: Vec::new(),
+            accounts: Default::default(),
+            directories: Default::default(),
         }
     }
 
@@ -323,6 +325,8 @@ mod tests {
             partnerships: (1..members).map(|number| (id(number - 1).as_str().into(), id(number).as_str().into())).collect(),
             community: Community::Invitation,
             barriers: Vec::new(),
+            accounts: Default::default(),
+            directories: Default::default(),
         })
         .unwrap()
     }

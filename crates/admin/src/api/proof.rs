@@ -199,6 +199,8 @@ mod tests {
             partnerships: Vec::new(),
             community: Community::Invitation,
             barriers: Vec::new(),
+            accounts: Default::default(),
+            directories: Default::default(),
         };
         let members = Arc::new(Members::open(store, declared, Box::new(|_| Ok(()))).await.unwrap());
         let by = Actor { name: "ops".to_owned(), role: Role::Operator };

@@ -36,6 +36,8 @@ fn community(community: Community, partnerships: Vec<(MemberId, MemberId)>) -> R
         partnerships,
         community,
         barriers: Vec::new(),
+        accounts: Default::default(),
+        directories: Default::default(),
     })
     .unwrap()
 }

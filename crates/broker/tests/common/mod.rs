@@ -51,8 +51,17 @@ pub fn registry(links: Vec<Link>) -> Arc<Registry> {
     let members = links.iter().map(|link| link.member.clone()).collect();
     let hub = Domain::parse("hub.example").unwrap();
     Arc::new(
-        Registry::new(Parts { hub, members, links, partnerships: Vec::new(), community: Community::Open, barriers: Vec::new() })
-            .unwrap(),
+        Registry::new(Parts {
+            hub,
+            members,
+            links,
+            partnerships: Vec::new(),
+            community: Community::Open,
+            barriers: Vec::new(),
+            accounts: Default::default(),
+            directories: Default::default(),
+        })
+        .unwrap(),
     )
 }
 

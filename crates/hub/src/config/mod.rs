@@ -3,7 +3,9 @@
 //! Reading never starts anything. Every fault is found in one pass where that is possible, and each points at its
 //! line and says how to mend it. Unknown keys are faults: a setting that is silently ignored is worse than none.
 
+mod accounts;
 mod admin;
+mod directories;
 mod limits;
 mod locate;
 mod lookalike;
@@ -11,7 +13,7 @@ mod report;
 mod schema;
 mod store;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -21,9 +23,10 @@ use interchange_adapter::{Platform, Transport};
 use interchange_broker::Limits;
 use interchange_driver::Network;
 use interchange_model::{Domain, Link, LinkId, MemberId, Pace, Settings};
-use interchange_registry::{Sides, is_name};
+use interchange_registry::{AccountEntry, Sides, is_name};
 use toml::Spanned;
 
+pub use directories::DirectoryConfig;
 pub use report::{Fault, Faults};
 pub use schema::{Community, LogFormat};
 pub use store::StoreSettings;
@@ -114,6 +117,10 @@ pub struct Config {
     pub partnerships: Vec<(MemberId, MemberId)>,
     /// Information barriers; a file has none, they are registered.
     pub barriers: Vec<Sides>,
+    /// Accounts, by member and by the name in its comparison form.
+    pub accounts: BTreeMap<(MemberId, String), AccountEntry>,
+    /// Directories of members.
+    pub directories: Vec<DirectoryConfig>,
     /// What is allowed and should be known.
     pub warnings: Vec<String>,
 }
@@ -196,6 +203,8 @@ impl Check<'_> {
         let members = self.members(&file);
         let links = self.links(&file, hub_domain.as_ref(), &members);
         let partnerships = self.partnerships(&file, &members);
+        let accounts = self.accounts(&file, &members);
+        let directories = self.directories(&file);
         let warnings = self.lookalikes(&file);
         let identities = file
             .tls
@@ -244,6 +253,8 @@ impl Check<'_> {
             links,
             partnerships,
             barriers: Vec::new(),
+            accounts,
+            directories,
             warnings,
         })
     }

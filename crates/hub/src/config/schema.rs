@@ -40,6 +40,10 @@ pub(super) struct File {
     pub(super) link: Vec<LinkEntry>,
     #[serde(default)]
     pub(super) partnership: Vec<PartnershipEntry>,
+    #[serde(default)]
+    pub(super) account: Vec<AccountEntry>,
+    #[serde(default)]
+    pub(super) directory: Vec<DirectoryEntry>,
 }
 
 /// `[hub]`
@@ -244,6 +248,67 @@ pub(super) struct LinkEntry {
 #[serde(deny_unknown_fields)]
 pub(super) struct PartnershipEntry {
     pub(super) members: [Spanned<String>; 2],
+}
+
+/// `[[account]]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AccountEntry {
+    pub(super) member: Spanned<String>,
+    pub(super) user: Spanned<String>,
+    pub(super) name: Option<String>,
+    pub(super) password_hash: Spanned<String>,
+}
+
+/// `[[directory]]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DirectoryEntry {
+    pub(super) member: Spanned<String>,
+    pub(super) url: Spanned<String>,
+    pub(super) security: Option<DirectorySecurity>,
+    /// The name in the server's certificate, where it is not the host's.
+    pub(super) server_name: Option<String>,
+    /// A file of authorities for its certificate, instead of those under `[tls]`.
+    pub(super) authority: Option<Spanned<PathBuf>>,
+    pub(super) bind_dn: Option<Spanned<String>>,
+    pub(super) bind_password_file: Option<Spanned<PathBuf>>,
+    pub(super) bind_password_variable: Option<String>,
+    pub(super) base: Spanned<String>,
+    /// Which entries are people.
+    #[serde(default = "person")]
+    pub(super) filter: Spanned<String>,
+    #[serde(default = "uids")]
+    pub(super) login_attributes: Vec<Spanned<String>>,
+    #[serde(default = "uid")]
+    pub(super) user_attribute: Spanned<String>,
+    #[serde(default = "cn")]
+    pub(super) name_attribute: Spanned<String>,
+}
+
+/// How passwords travel to a directory of `ldap://`.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum DirectorySecurity {
+    StartTls,
+    /// In the clear, to addresses that are not public.
+    None,
+}
+
+fn person() -> Spanned<String> {
+    Spanned::new(0..0, "(objectClass=person)".to_owned())
+}
+
+fn uid() -> Spanned<String> {
+    Spanned::new(0..0, "uid".to_owned())
+}
+
+fn uids() -> Vec<Spanned<String>> {
+    vec![uid()]
+}
+
+fn cn() -> Spanned<String> {
+    Spanned::new(0..0, "cn".to_owned())
 }
 
 /// A value that the file does not mention stands nowhere in it.

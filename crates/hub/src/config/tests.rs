@@ -113,6 +113,97 @@ fn every_fault_points_at_its_line_and_says_how_to_mend_it() {
         ("[hub]", "[hub", (2, 5), "", ""),
         (
             "[[partnership]]",
+            "[[account]]\nmember = \"acne\"\nuser = \"alice\"\npassword_hash = \"$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"\n[[partnership]]",
+            (25, 10),
+            "no member `acne`",
+            "did you mean `acme`",
+        ),
+        (
+            "[[partnership]]",
+            "[[account]]\nmember = \"acme\"\nuser = \"alice@acme.example\"\npassword_hash = \"$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"\n[[partnership]]",
+            (26, 8),
+            "is not a user's name",
+            "before the `@`",
+        ),
+        (
+            "[[partnership]]",
+            "[[account]]\nmember = \"acme\"\nuser = \"alice\"\npassword_hash = \"hunter2\"\n[[partnership]]",
+            (27, 17),
+            "cannot be used: it is no hash",
+            "interchange account hash",
+        ),
+        (
+            "[[partnership]]",
+            "[[account]]\nmember = \"acme\"\nuser = \"alice\"\npassword_hash = \"$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"\n[[account]]\nmember = \"acme\"\nuser = \"ALICE\"\npassword_hash = \"$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"\n[[partnership]]",
+            (30, 8),
+            "`acme` has two accounts `ALICE`",
+            "upper and lower case",
+        ),
+        (
+            "[[partnership]]",
+            "[[directory]]\nmember = \"acme\"\nurl = \"http://ldap.acme.example\"\nbase = \"dc=acme\"\n[[partnership]]",
+            (26, 7),
+            "this address of a directory",
+            "ldaps://ldap.acme.example",
+        ),
+        (
+            "[[partnership]]",
+            "[[directory]]\nmember = \"acme\"\nurl = \"ldaps://ldap.acme.example\"\nbase = \"dc=acme\"\nsecurity = \"none\"\n[[partnership]]",
+            (26, 7),
+            "this address of a directory",
+            "ldaps is TLS",
+        ),
+        (
+            "[[partnership]]",
+            "[[directory]]\nmember = \"acme\"\nurl = \"ldaps://ldap.acme.example\"\nbase = \"dc=acme\"\nfilter = \"person\"\n[[partnership]]",
+            (28, 10),
+            "this is no filter",
+            "objectClass=person",
+        ),
+        (
+            "[[partnership]]",
+            "[[directory]]\nmember = \"acme\"\nurl = \"ldaps://ldap.acme.example\"\nbase = \"\"\n[[partnership]]",
+            (27, 8),
+            "there is no base",
+            "ou=people",
+        ),
+        (
+            "[[partnership]]",
+            "[[directory]]\nmember = \"acme\"\nurl = \"ldaps://ldap.acme.example\"\nbase = \"dc=acme\"\nlogin_attributes = [\"uid)\"]\n[[partnership]]",
+            (28, 21),
+            "not the name of an attribute",
+            "sAMAccountName",
+        ),
+        (
+            "[[partnership]]",
+            "[[directory]]\nmember = \"acme\"\nurl = \"ldaps://ldap.acme.example\"\nbase = \"dc=acme\"\nbind_dn = \"cn=x\"\n[[partnership]]",
+            (28, 11),
+            "has no password",
+            "bind_password_file",
+        ),
+        (
+            "[[partnership]]",
+            "[[directory]]\nmember = \"acme\"\nurl = \"ldaps://ldap.acme.example\"\nbase = \"dc=acme\"\nbind_password_variable = \"X\"\n[[partnership]]",
+            (25, 10),
+            "not its name",
+            "bind_dn",
+        ),
+        (
+            "[[partnership]]",
+            "[[directory]]\nmember = \"acme\"\nurl = \"ldaps://ldap.acme.example\"\nbase = \"dc=acme\"\n[[directory]]\nmember = \"acme\"\nurl = \"ldaps://ldap.acme.example\"\nbase = \"dc=acme\"\n[[partnership]]",
+            (29, 10),
+            "two directories of `acme`",
+            "one directory",
+        ),
+        (
+            "[[partnership]]",
+            "[[directory]]\nmember = \"acme\"\nurl = \"ldaps://ldap.acme.example\"\nbase = \"dc=acme\"\n[[account]]\nmember = \"acme\"\nuser = \"alice\"\npassword_hash = \"$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"\n[[partnership]]",
+            (29, 10),
+            "are in its directory",
+            "take the [[account]] away",
+        ),
+        (
+            "[[partnership]]",
             "[admin]\naddress = \"0.0.0.0:9464\"\n[[partnership]]",
             (25, 11),
             "no loopback address",
@@ -194,6 +285,37 @@ fn abuse_4_a_domain_that_looks_like_another_members_needs_a_word() {
             .message
             .contains("member `hub` in line 3")
     );
+}
+
+#[test]
+fn abuse_40_hashes_and_passwords_are_in_no_fault_and_no_debug_output() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let hash = interchange_credentials::hash(b"x");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("ldap.password");
+    std::fs::write(&file, "hunter2\n").unwrap();
+    let text = format!(
+        "{WHOLE}\n[[account]]\nmember = \"acme\"\nuser = \"Alice\"\npassword_hash = \"{hash}\"\n\n[[directory]]\nmember = \"later\"\n\
+         url = \"ldap://10.0.0.1\"\nserver_name = \"dc1.later.example\"\nbase = \"dc=later\"\nlogin_attributes = [\"sAMAccountName\"]\n\
+         bind_dn = \"cn=x\"\nbind_password_file = \"{}\"\n",
+        file.display()
+    );
+    let config = read(&text).unwrap();
+    assert_eq!(config.accounts.keys().next().map(|(member, key)| (member.as_str(), key.as_str())), Some(("acme", "alice")));
+    let found = &config.directories[0].settings;
+    assert_eq!((found.people.to_string().as_str(), found.user_attribute.as_str()), ("(objectClass=person)", "uid"));
+    assert!(!format!("{found:?}").contains("hunter2"));
+    // Read when it is needed, and only where nobody else reads it.
+    let password = || (found.service.as_ref().unwrap().password)();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(password().unwrap_err().contains("chmod 600"));
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(password().unwrap().reveal(), "hunter2");
+    std::fs::write(&file, "\n").unwrap();
+    assert!(password().unwrap_err().contains("holds no password"));
+    let wrong = text.replace("$argon2id$", "$argon2i$");
+    let shown = read(&wrong).unwrap_err().all[0].message.clone();
+    assert!(shown.contains("algorithm is not argon2id") && !shown.contains("$argon2i$"), "{shown}");
 }
 
 #[test]

@@ -1,8 +1,9 @@
-//! `interchange member|domain|link|partner|user|doctor|audit`: the API of the running hub from a terminal.
+//! `interchange member|domain|link|partner|account|user|doctor|audit`: the API of the running hub from a terminal.
 //!
 //! All of it goes by the API, and nothing else: what cannot be done there cannot be done here. On the hub's own machine the address comes from
 //! `hub.toml` and the token from the data directory; elsewhere both are given.
 
+mod account;
 mod client;
 mod show;
 
@@ -12,6 +13,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
+pub use account::Account;
 pub use client::Client;
 
 use crate::config::json_settings;
@@ -80,6 +82,15 @@ pub enum Command {
         /// What.
         #[command(subcommand)]
         command: Barrier,
+    },
+    /// People who sign in at the hub itself, on platforms where it is their server.
+    Account {
+        /// Where the hub is.
+        #[command(flatten)]
+        reach: Reach,
+        /// What.
+        #[command(subcommand)]
+        command: Account,
     },
     /// Who may use the API.
     User {
@@ -316,6 +327,7 @@ enum Request {
     Check(String),
     Change(Value),
     User(Value),
+    Account(Value),
     Audit(u32),
 }
 
@@ -339,6 +351,10 @@ pub fn run(command: Command) -> anyhow::Result<Said> {
         Command::Link { reach, command } => (reach, link(command)?),
         Command::Partner { reach, command } => (reach, partner(command)),
         Command::Barrier { reach, command } => (reach, barrier(command)),
+        Command::Account { reach, command } => match account::request(command)? {
+            Some(request) => (reach, request),
+            None => return Ok(Said { text: account::hash()?, good: true }),
+        },
         Command::User { reach, command } => (reach, user(command)),
         Command::Doctor { reach, link, product } => (reach, Request::Doctor(of_link(&link, "doctor", product.as_deref())?)),
         Command::Queue { reach } => (reach, Request::Read("queues")),
@@ -355,6 +371,7 @@ pub fn run(command: Command) -> anyhow::Result<Said> {
         Request::Trace(from, Some(to)) => (client.ask("/api/v1/trace", &[("from", &from), ("to", &to)])?, show::trace),
         Request::Audit(limit) => (client.get(&format!("/api/v1/audit?limit={limit}"))?, show::of("audit")),
         Request::Change(change) => (client.post("/api/v1/changes", &change)?, show::changed),
+        Request::Account(account) => (client.post("/api/v1/accounts", &account)?, show::changed),
         Request::User(user) => (client.post("/api/v1/users", &user)?, show::token),
     };
     let good = answer["verdict"] != "failed";

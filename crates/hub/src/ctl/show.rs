@@ -26,6 +26,11 @@ pub(super) fn of(path: &str) -> fn(&Value) -> String {
                 vec![text(&row["link"]), text(&row["waiting"]), when(row["oldest"].as_u64())]
             })
         },
+        "accounts" => |answer| {
+            table(answer, &["member", "user", "name", "kept in"], |row| {
+                vec![text(&row["member"]), text(&row["user"]), text(&row["display_name"]), kept(row)]
+            })
+        },
         "users" => |answer| {
             table(answer, &["user", "role", "member"], |row| vec![text(&row["user"]), text(&row["role"]), text(&row["member"])])
         },

@@ -1,6 +1,6 @@
 //! What may be changed, by whom, and what must hold afterwards.
 
-use interchange_model::{Domain, LinkId, MemberId, Pace, PlatformName, Settings};
+use interchange_model::{DisplayName, Domain, LinkId, MemberId, Pace, PlatformName, Settings};
 use serde::Deserialize;
 
 use super::{
@@ -133,6 +133,27 @@ pub enum Change {
         /// The hash of their token.
         token_hash: String,
     },
+    /// Somebody of a member may sign in over its links, or is given another password or name. Never from outside as it is: the hash is made by the hub.
+    #[serde(skip_deserializing)]
+    SetAccount {
+        /// Whose.
+        member: MemberId,
+        /// The part of their address before the `@`.
+        user: String,
+        /// How they are called; absent: as before.
+        display_name: Option<DisplayName>,
+        /// The hash of their password; absent: as before.
+        password_hash: Option<String>,
+        /// Whether there must be no such account yet, or one; absent: either.
+        is_new: Option<bool>,
+    },
+    /// Somebody may sign in no more.
+    RemoveAccount {
+        /// Whose.
+        member: MemberId,
+        /// The part of their address before the `@`.
+        user: String,
+    },
     /// The operator shuts somebody out.
     RemoveUser {
         /// Who.
@@ -184,15 +205,15 @@ fn forbidden<T>(message: impl Into<String>) -> Result<T, ChangeError> {
     Err(ChangeError::new(ChangeFault::Forbidden, message))
 }
 
-fn not_found<T>(message: impl Into<String>) -> Result<T, ChangeError> {
+pub(super) fn not_found<T>(message: impl Into<String>) -> Result<T, ChangeError> {
     Err(ChangeError::new(ChangeFault::NotFound, message))
 }
 
-fn conflict<T>(message: impl Into<String>) -> Result<T, ChangeError> {
+pub(super) fn conflict<T>(message: impl Into<String>) -> Result<T, ChangeError> {
     Err(ChangeError::new(ChangeFault::Conflict, message))
 }
 
-fn invalid<T>(message: impl Into<String>) -> Result<T, ChangeError> {
+pub(super) fn invalid<T>(message: impl Into<String>) -> Result<T, ChangeError> {
     Err(ChangeError::new(ChangeFault::Invalid, message))
 }
 
@@ -215,6 +236,8 @@ impl Change {
             Change::SetBarrier { .. } => "set-barrier",
             Change::RemoveBarrier { .. } => "remove-barrier",
             Change::SetUser { .. } => "set-user",
+            Change::SetAccount { .. } => "set-account",
+            Change::RemoveAccount { .. } => "remove-account",
             Change::RemoveUser { .. } => "remove-user",
         }
     }
@@ -263,6 +286,9 @@ impl Directory {
                 let left = left
                     .or_else(|| self.domains.iter().find(|(_, of)| of.member == *member).map(|(id, _)| format!("domain {id}")));
                 let left = left.or_else(|| self.pair_of(member).map(|pair| format!("partnership {}", pair.id())));
+                let mut accounts = self.accounts.range((member.clone(), String::new())..);
+                let account = accounts.next().filter(|((of, _), _)| of == member).map(|((_, key), _)| format!("account {key}"));
+                let left = left.or(account);
                 let is = Role::Member { member: member.clone() };
                 let left =
                     left.or_else(|| self.users.iter().find(|(_, user)| user.role == is).map(|(id, _)| format!("user {id}")));
@@ -434,6 +460,15 @@ impl Directory {
                 }
                 next.users.insert(user.clone(), User { role: role.clone(), token_hash: token_hash.clone() });
             }
+            Change::SetAccount { member, user, display_name, password_hash, is_new } => {
+                acts_for(member)?;
+                self.account_fits(member, user, *is_new, declared)?;
+                self.set_account(&mut next, member, user, display_name.as_ref(), password_hash.as_deref())?;
+            }
+            Change::RemoveAccount { member, user } => {
+                acts_for(member)?;
+                Self::remove_account(&mut next, member, user, declared)?;
+            }
             Change::RemoveUser { user } => {
                 only_operator()?;
                 if next.users.remove(user).is_none() {
@@ -451,6 +486,7 @@ impl Directory {
             next.links.len(),
             next.partnerships.len(),
             next.users.len(),
+            next.accounts.len(),
         ];
         if sizes.iter().any(|size| *size > MOST) {
             return conflict(format!("there are {MOST} of them already, which is the most"));

@@ -3,6 +3,7 @@
 //! A [`Directory`] is a plain value. [`Directory::with`] makes the next one from a [`Change`], or says why not; it asks no clock and no
 //! database, so every rule is tested without either. [`Members`](crate::Members) keeps it in the database.
 
+mod account;
 mod change;
 mod words;
 
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 use interchange_model::{Domain, Link, LinkId, MemberId, Pace, PlatformName, Settings};
 use serde::{Deserialize, Serialize};
 
+pub use account::AccountEntry;
 pub use change::{Change, ChangeError, ChangeFault, Moment};
 pub use words::{Actor, Challenge, Proof, ProofKind, Role};
 
@@ -142,6 +144,8 @@ pub struct Directory {
     pub barriers: BTreeMap<String, BarrierEntry>,
     /// Users by name.
     pub users: BTreeMap<String, User>,
+    /// Accounts, by member and by the name in its comparison form ([`AccountEntry::key`]).
+    pub accounts: BTreeMap<(MemberId, String), AccountEntry>,
 }
 
 impl Directory {
@@ -157,6 +161,8 @@ impl Directory {
         rows.extend(self.partnerships.iter().map(|(pair, entry)| (("partnership", pair.id()), json(entry))));
         rows.extend(self.users.iter().map(|(id, entry)| (("user", id.clone()), json(entry))));
         rows.extend(self.barriers.iter().map(|(id, entry)| (("barrier", id.clone()), json(entry))));
+        // A member's id has no blank, a user's name may.
+        rows.extend(self.accounts.iter().map(|((member, key), entry)| (("account", format!("{member} {key}")), json(entry))));
         rows
     }
 
@@ -185,11 +191,23 @@ impl Directory {
                     directory.partnerships.insert(pair, value!());
                 }
                 "user" => drop(directory.users.insert(id.clone(), value!())),
+                "account" => {
+                    let (member, key) = id.split_once(' ').ok_or_else(|| wrong(&"it is of no member"))?;
+                    directory.accounts.insert((member.into(), key.to_owned()), value!());
+                }
                 "barrier" => drop(directory.barriers.insert(id.clone(), value!())),
                 _ => return Err(wrong(&"there is no such kind")),
             }
         }
         Ok(directory)
+    }
+
+    /// Whether a [`Registry`](crate::Registry) made of this is the same as one made of another: accounts, for one, are none of its business.
+    pub(crate) fn is_linked_like(&self, other: &Self) -> bool {
+        self.links == other.links
+            && self.partnerships == other.partnerships
+            && self.barriers == other.barriers
+            && self.members.keys().eq(other.members.keys())
     }
 
     /// These entries after those that the configuration declares.

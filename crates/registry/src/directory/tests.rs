@@ -1,4 +1,4 @@
-use interchange_model::{Domain, Link, PlatformName, Settings};
+use interchange_model::{DisplayName, Domain, Link, PlatformName, Settings};
 
 use super::*;
 use crate::Community;
@@ -23,6 +23,23 @@ fn declared() -> Parts {
         partnerships: Vec::new(),
         community: Community::Invitation,
         barriers: Vec::new(),
+        accounts: [(("fixed".into(), "frank".to_owned()), account("Frank", "hash"))].into(),
+        directories: ["ldap".into()].into(),
+    }
+}
+
+fn account(user: &str, password_hash: &str) -> AccountEntry {
+    AccountEntry { user: user.to_owned(), display_name: None, password_hash: password_hash.to_owned() }
+}
+
+/// As the API makes it of what came in.
+fn set_account(member: &str, user: &str, hash: Option<&str>) -> Change {
+    Change::SetAccount {
+        member: member.into(),
+        user: user.to_owned(),
+        display_name: None,
+        password_hash: hash.map(str::to_owned),
+        is_new: None,
     }
 }
 
@@ -160,6 +177,7 @@ fn who_may_do_what() {
         r#"{"change":"invite","from":"globex","to":"acme"}"#,
         r#"{"change":"revoke","member":"globex","partner":"acme"}"#,
         r#"{"change":"remove-user","user":"ops"}"#,
+        r#"{"change":"remove-account","member":"globex","user":"hank"}"#,
     ];
     let mut world = World::with_two();
     for json in all {
@@ -175,6 +193,7 @@ fn who_may_do_what() {
     for json in [
         r#"{"change":"prove-domain","domain":"globex.example","challenge":"x"}"#,
         r#"{"change":"set-user","user":"x","role":{"role":"operator"},"token_hash":"x"}"#,
+        r#"{"change":"set-account","member":"acme","user":"x","password_hash":"x"}"#,
         r#"{"change":"add-member","member":"x","name":"X","admin":true}"#,
         r#"{"change":"add-domain","member":"acme","domain":"a..b"}"#,
     ] {
@@ -257,6 +276,75 @@ fn a_barrier_is_the_operator_s_or_a_member_s_for_its_own_people() {
 }
 
 #[test]
+fn accounts_are_made_changed_and_removed_by_the_operator_and_the_member_s_administrator() {
+    let mut world = World::with_two();
+    let moment = Moment { now: NOW, random: 0 };
+    let apply = |world: &mut World, by: &Actor, change: &Change| {
+        world.directory = world.directory.with(by, change, &declared(), moment)?;
+        Ok::<(), ChangeError>(())
+    };
+    let refused = |world: &mut World, by: &Actor, change: &Change, fault: ChangeFault, says: &str| {
+        let before = world.directory.clone();
+        let error = apply(world, by, change).unwrap_err();
+        assert!(error.fault == fault && error.message.contains(says), "{error:?}");
+        assert_eq!(world.directory, before);
+    };
+    let auditor = Actor { name: "eve".to_owned(), role: Role::Auditor };
+    let acme = admin("acme");
+    for (by, member) in [(&auditor, "acme"), (&acme, "globex"), (&acme, "nobody")] {
+        refused(&mut world, by, &set_account(member, "alice", Some("hash")), ChangeFault::Forbidden, "may change nothing for");
+    }
+    refused(&mut world, &operator(), &set_account("nobody", "alice", Some("hash")), ChangeFault::NotFound, "no member");
+    refused(&mut world, &acme, &set_account("acme", "alice", None), ChangeFault::NotFound, "give a password");
+    for user in ["", " alice", "a\nb", "alice@acme.example", &"a".repeat(256)] {
+        refused(&mut world, &acme, &set_account("acme", user, Some("hash")), ChangeFault::Invalid, "user's name");
+    }
+    apply(&mut world, &acme, &set_account("acme", "Alice", Some("first"))).unwrap();
+    // Another spelling of the name is the same account. What is not given stays.
+    let mut named = set_account("acme", "alice", None);
+    if let Change::SetAccount { display_name, .. } = &mut named {
+        *display_name = DisplayName::new("Alice Adams");
+    }
+    apply(&mut world, &operator(), &named).unwrap();
+    apply(&mut world, &acme, &set_account("acme", "ALICE", Some("second"))).unwrap();
+    let display_name = DisplayName::new("Alice Adams");
+    let wanted = AccountEntry { user: "ALICE".to_owned(), display_name, password_hash: "second".to_owned() };
+    assert_eq!(world.directory.accounts, [(("acme".into(), "alice".to_owned()), wanted)].into());
+    // One who says what is there already is told if it is not so.
+    for (user, new, fault, says) in
+        [("alice", true, ChangeFault::Conflict, "already"), ("bob", false, ChangeFault::NotFound, "no account `bob`")]
+    {
+        let mut change = set_account("acme", user, Some("third"));
+        if let Change::SetAccount { is_new, .. } = &mut change {
+            *is_new = Some(new);
+        }
+        refused(&mut world, &acme, &change, fault, says);
+    }
+    // Whose people are elsewhere has none.
+    world.done(&operator(), r#"{"change":"add-member","member":"ldap","name":"L"}"#);
+    refused(&mut world, &operator(), &set_account("ldap", "alice", Some("hash")), ChangeFault::Conflict, "LDAP directory");
+    // Of each member its own.
+    apply(&mut world, &admin("globex"), &set_account("globex", "alice", Some("other"))).unwrap();
+    let left = ChangeFault::Conflict;
+    for change in ["remove-link\",\"link\":\"acme", "remove-domain\",\"domain\":\"acme.example"] {
+        world.done(&acme, &format!("{{\"change\":\"{change}\"}}"));
+    }
+    world.refused(&operator(), r#"{"change":"remove-member","member":"acme"}"#, left, "account alice");
+    world.refused(
+        &acme,
+        r#"{"change":"remove-account","member":"acme","user":"bob"}"#,
+        ChangeFault::NotFound,
+        "no account `bob`",
+    );
+    world.done(&acme, r#"{"change":"remove-account","member":"acme","user":"Alice"}"#);
+    world.done(&operator(), r#"{"change":"remove-member","member":"acme"}"#);
+    // What the file declares is changed there.
+    refused(&mut world, &operator(), &set_account("fixed", "FRANK", Some("hash")), left, "hub.toml");
+    world.refused(&operator(), r#"{"change":"remove-account","member":"fixed","user":"frank"}"#, left, "hub.toml");
+    world.done(&admin("globex"), r#"{"change":"remove-account","member":"globex","user":"alice"}"#);
+}
+
+#[test]
 fn names_are_names() {
     let mut world = World::new();
     for name in ["", "Acme", "a b", "a/b", "ä", &"a".repeat(65)] {
@@ -291,10 +379,17 @@ fn rows_are_read_as_they_were_written() {
     let change = Change::SetUser { user: "a".into(), role: Role::Member { member: "acme".into() }, token_hash: "hash".into() };
     let moment = Moment { now: NOW, random: 0 };
     let directory = world.directory.with(&operator(), &change, &declared(), moment).unwrap();
+    let directory =
+        directory.with(&operator(), &set_account("acme", "Alice de Acme", Some("hash")), &declared(), moment).unwrap();
     let rows = directory.rows().into_iter().map(|((kind, id), value)| (kind.to_owned(), id, value));
     assert_eq!(Directory::from_rows(rows), Ok(directory));
-    for (kind, id, value) in [("pigeon", "x", "{}"), ("member", "x", "{}"), ("domain", "a..b", "{}"), ("partnership", "x", "{}")]
-    {
+    for (kind, id, value) in [
+        ("pigeon", "x", "{}"),
+        ("member", "x", "{}"),
+        ("domain", "a..b", "{}"),
+        ("partnership", "x", "{}"),
+        ("account", "x", "{}"),
+    ] {
         let error = Directory::from_rows([(kind.to_owned(), id.to_owned(), value.to_owned())]).unwrap_err();
         assert!(error.contains(kind) && error.contains("cannot be understood"), "{error}");
     }
