@@ -1,8 +1,9 @@
 //! The hub itself: the built binary `interchange`, with a configuration of the test's.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::certificates::{Authority, Identity, Leaf};
@@ -21,7 +22,7 @@ pub const HUB_DOMAIN: &str = "hub.example";
 pub struct LinkSettings {
     /// The member's id, and the link's.
     pub id: String,
-    /// `xmpp`, `sip` or `ocs`.
+    /// `xmpp`, `sip`, `ocs` or `sametime`.
     pub platform: &'static str,
     /// The member's domain.
     pub domain: String,
@@ -48,6 +49,12 @@ impl LinkSettings {
         Self { id: id.to_owned(), platform: "ocs", domain: domain.to_owned(), settings }
     }
 
+    /// A company whose people sign in at the hub with Sametime clients, without TLS from this host.
+    pub fn sametime(id: &str, domain: &str) -> Self {
+        let settings = "plain_networks = [\"127.0.0.0/8\"]".to_owned();
+        Self { id: id.to_owned(), platform: "sametime", domain: domain.to_owned(), settings }
+    }
+
     /// Adds to its settings, for example `authentication = ["dialback"]`.
     pub fn with(mut self, setting: &str) -> Self {
         write!(self.settings, ", {setting}").expect("a string takes all");
@@ -67,6 +74,8 @@ pub struct HubFiles {
     pub msrp: ReservedPort,
     /// Where it listens for Microsoft's Access Edges, TLS.
     pub ocs: ReservedPort,
+    /// Where it listens for Sametime clients, without TLS, if it does.
+    pub sametime: Option<ReservedPort>,
     /// Where it shows metrics and health.
     pub admin: ReservedPort,
     authority: String,
@@ -94,6 +103,7 @@ impl HubFiles {
             sip: ReservedPort::any(),
             msrp: ReservedPort::any(),
             ocs: ReservedPort::any(),
+            sametime: None,
             admin: ReservedPort::any(),
             authority: authority.certificate().to_owned(),
             identities: vec![authority.issue(&Leaf::sip(HUB_DOMAIN))],
@@ -152,6 +162,10 @@ impl HubFiles {
             )
             .expect("a string takes all");
         }
+        if let Some(port) = &self.sametime {
+            write!(file, "\n[[listener]]\nplatform = \"sametime\"\naddress = \"{}\"\ntransport = \"tcp\"\n", port.address())
+                .expect("a string takes all");
+        }
         write!(file, "\n[admin]\naddress = \"127.0.0.1:{}\"\n", self.admin.number()).expect("a string takes all");
         // Where a SIP server finds the hub by the Contact of a dialog: no name of the tests leads there.
         write!(
@@ -179,6 +193,22 @@ impl HubFiles {
     /// From now on it asks web servers of domains at this port. To be called right after [`HubFiles::ask`].
     pub fn ask_web(&mut self, port: u16) {
         let _ = writeln!(self.settings, "https_port = {port}");
+    }
+
+    /// It will listen for Sametime clients, too. To be called before it is configured.
+    pub fn serve_sametime(&mut self) {
+        self.sametime = Some(ReservedPort::any());
+    }
+
+    /// Somebody who signs in at the hub itself. To be called before it is configured.
+    #[track_caller]
+    pub fn add_account(&mut self, member: &str, user: &str, name: &str, password: &str) {
+        let hash = password_hash(password);
+        write!(
+            self.settings,
+            "\n[[account]]\nmember = \"{member}\"\nuser = \"{user}\"\nname = \"{name}\"\npassword_hash = \"{hash}\"\n"
+        )
+        .expect("a string takes all");
     }
 
     /// From now on members need a partnership. To be called before it is configured.
@@ -271,10 +301,10 @@ impl HubFiles {
         let mut command = Command::new(binary());
         command.arg("serve").arg("--config").arg(self.configuration()).envs(environment.iter().copied());
         let mut program = Program::start(Directory::new("hub"), command);
-        program.wait_for_listeners(
-            &[self.xmpp.address(), self.sip.address(), self.msrp.address(), self.ocs.address(), self.admin.address()],
-            LISTENS_WITHIN,
-        );
+        let mut listeners =
+            vec![self.xmpp.address(), self.sip.address(), self.msrp.address(), self.ocs.address(), self.admin.address()];
+        listeners.extend(self.sametime.as_ref().map(ReservedPort::address));
+        program.wait_for_listeners(&listeners, LISTENS_WITHIN);
         Hub { program }
     }
 }
@@ -309,6 +339,20 @@ impl Hub {
     pub fn usage(&self) -> Usage {
         self.program.usage()
     }
+}
+
+/// What `hub.toml` has of a password.
+#[track_caller]
+fn password_hash(password: &str) -> String {
+    let mut command = Command::new(binary());
+    command.args(["account", "hash"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("the hub's binary runs");
+    let mut input = child.stdin.take().expect("standard input was asked for");
+    writeln!(input, "{password}").expect("the binary takes a line");
+    drop(input);
+    let output = child.wait_with_output().expect("the binary ends");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("a hash is text").trim().to_owned()
 }
 
 /// Names another binary than the one beside the running test.

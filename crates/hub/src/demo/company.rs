@@ -92,8 +92,7 @@ impl Company {
             | Up::Here { .. }
             | Up::Tell { .. }
             | Up::Recall { .. }
-            | Up::Remember { .. }
-            | Up::Here { .. } => {}
+            | Up::Remember { .. } => {}
         }
     }
 

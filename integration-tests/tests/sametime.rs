@@ -1,0 +1,212 @@
+//! People who sign in at the hub with real Sametime clients (libmeanwhile, and libpurple's plugin) and people on a real XMPP server.
+
+use std::time::Duration;
+
+use interchange_integration_tests::certificates::Authority;
+use interchange_integration_tests::dns::{NameServer, ServiceRecord};
+use interchange_integration_tests::hub::{HUB_DOMAIN, Hub, HubFiles, LinkSettings};
+use interchange_integration_tests::meanwhile_client::MeanwhileClient;
+use interchange_integration_tests::prosody;
+use interchange_integration_tests::purple_client::{PurpleAccount, PurpleClient};
+use interchange_integration_tests::xmpp_client::XmppClient;
+use interchange_integration_tests::xmpp_server::{XmppPorts, XmppServer, XmppServerSettings};
+
+const SOON: Duration = Duration::from_secs(20);
+const QUIET: Duration = Duration::from_millis(500);
+const PASSWORD: &str = "opensesame";
+const ALICE: &str = "alice@acme.example";
+const BOB: &str = "bob@globex.example";
+
+/// The protocol's word for a wrong name or password.
+const WRONG: i64 = 0x8000_0211;
+const ACTIVE: u64 = 0x20;
+const AWAY: u16 = 0x60;
+
+/// Acme on Prosody, and Globex, whose people sign in at the hub.
+struct Community {
+    files: HubFiles,
+    _hub: Hub,
+    _names: NameServer,
+    acme: XmppServer,
+}
+
+impl Community {
+    fn start() -> Self {
+        let authority = Authority::new("Test authority");
+        let mut files = HubFiles::new(&authority);
+        let ports = XmppPorts::reserve();
+        let mut records = vec![ServiceRecord::xmpp_server("acme.example", ports.server.number())];
+        let behind_the_hub = ["globex.example", HUB_DOMAIN];
+        records.extend(behind_the_hub.map(|domain| ServiceRecord::xmpp_server(domain, files.xmpp.number())));
+        let names = NameServer::start(&records);
+        files.serve_sametime();
+        files.add_account("globex", "bob", "Bob Brown", PASSWORD);
+        files.add_account("globex", "carol", "Carol Clark", PASSWORD);
+        let acme = LinkSettings::xmpp("acme", "acme.example", ports.server.number());
+        files.configure(&authority, &[acme, LinkSettings::sametime("globex", "globex.example")]);
+        let hub = files.start();
+        let acme = prosody::start(XmppServerSettings::new("acme.example", &["alice"], ports, &authority, &names));
+        Self { files, _hub: hub, _names: names, acme }
+    }
+
+    fn address(&self) -> std::net::SocketAddr {
+        self.files.sametime.as_ref().expect("the hub serves Sametime").address()
+    }
+
+    fn alice(&self) -> XmppClient {
+        XmppClient::login(&self.acme, "alice")
+    }
+
+    fn meanwhile(&self, user: &str) -> MeanwhileClient {
+        MeanwhileClient::sign_in(self.address(), user, PASSWORD)
+    }
+}
+
+/// Texts that a careless translation would damage, each told apart by its number.
+fn text(number: usize) -> String {
+    let words = match number % 4 {
+        0 => "plain words",
+        1 => "5 < 6 && \"quotes\" 'single' </body> &amp; &#10;",
+        2 => "first line\nsecond line\n\nfourth\ttabbed",
+        _ => "Grüße aus Tōkyō 東京 👩‍👩‍👧‍👦 عربى",
+    };
+    format!("{number}: {words}")
+}
+
+#[test]
+fn people_sign_in_with_their_password_and_with_no_other() {
+    let community = Community::start();
+    let mut bob = MeanwhileClient::start(community.address(), "bob", PASSWORD);
+    let (user, name) = bob.expect_signed_in(SOON);
+    assert!(user.contains("bob"), "{user}");
+    assert_eq!(name, "Bob Brown");
+    for (user, password) in [("bob", "another"), ("nobody", PASSWORD)] {
+        let mut refused = MeanwhileClient::start(community.address(), user, password);
+        let (code, reason) = refused.expect_stopped(SOON);
+        assert_eq!(code, WRONG, "{user}: {reason}");
+    }
+    // Pidgin's own plugin.
+    let mut carol = PurpleClient::sign_on(&PurpleAccount::sametime("carol", PASSWORD, community.address()));
+    let mut refused = PurpleClient::start(&PurpleAccount::sametime("carol", "another", community.address()));
+    assert_eq!(refused.expect_connection_error(SOON).0, "authentication-failed");
+    carol.sign_off();
+    bob.expect_no_warning();
+}
+
+#[test]
+fn sametime_and_prosody_exchange_twenty_messages_each_way() {
+    let community = Community::start();
+    let mut alice = community.alice();
+    let mut bob = community.meanwhile("bob");
+    // What comes while Prosody's stream opens may overtake: order is asked for when it stands.
+    alice.send(BOB, "first", "first");
+    assert_eq!(bob.expect_message(SOON).text, "first");
+    bob.send(ALICE, "first");
+    assert_eq!(alice.expect_message(SOON).body, "first");
+    for number in 0..20 {
+        alice.send(BOB, &format!("x{number}"), &text(number));
+        bob.send(ALICE, &text(number));
+    }
+    for number in 0..20 {
+        let at_bob = bob.expect_message(SOON);
+        assert_eq!(at_bob.text, text(number), "XMPP to Sametime");
+        assert_eq!(at_bob.from, ALICE);
+        let at_alice = alice.expect_message(SOON);
+        assert_eq!(at_alice.body, text(number), "Sametime to XMPP");
+        assert!(at_alice.from.starts_with(BOB), "native address: {}", at_alice.from);
+    }
+    alice.expect_no_message(QUIET);
+    bob.expect_no_message(QUIET);
+    bob.expect_no_warning();
+}
+
+#[test]
+fn typing_and_presence_pass_both_ways() {
+    let community = Community::start();
+    let mut alice = community.alice();
+    let mut bob = community.meanwhile("bob");
+    bob.watch(&[ALICE]);
+    alice.send_raw(&format!("<presence type='subscribe' to='{BOB}'/>"));
+    assert!(
+        alice.saw("presence", SOON, |event| is_from(event, BOB) && event["type"] == "subscribed").is_some(),
+        "Bob may be seen"
+    );
+    assert!(alice.saw("presence", SOON, |event| is_from(event, BOB) && event["type"] == "available").is_some(), "Bob is there");
+    // Whoever asks to see Alice is answered by her.
+    assert!(alice.saw("presence", SOON, |event| event["type"] == "subscribe" && is_from(event, BOB)).is_some(), "Bob asks");
+    alice.send_raw(&format!("<presence type='subscribed' to='{BOB}'/>"));
+    bob.expect_presence(ALICE, "active", SOON, |seen| seen.online && seen.status == ACTIVE);
+    alice.send_raw("<presence><show>away</show><status>Out for tea</status></presence>");
+    let away = bob.expect_presence(ALICE, "away", SOON, |seen| seen.status == u64::from(AWAY));
+    assert_eq!(away.note, "Out for tea");
+    bob.set_status(AWAY, "At lunch");
+    let seen = alice.saw("presence", SOON, |event| is_from(event, BOB) && event["show"] == "away");
+    assert_eq!(seen.expect("Bob is away")["status"], "At lunch");
+    alice.send(BOB, "open", "Are you there?");
+    bob.expect_message(SOON);
+    alice.send_raw(&format!(
+        "<message type='chat' to='{BOB}'><composing xmlns='http://jabber.org/protocol/chatstates'/></message>"
+    ));
+    bob.expect_typing(ALICE, true, SOON);
+    bob.typing(ALICE, true);
+    let typing = alice.saw("stanza", SOON, |event| event["xml"].as_str().is_some_and(|xml| xml.contains("composing")));
+    assert!(typing.is_some(), "Bob writes");
+    bob.sign_out();
+    let gone = alice.saw("presence", SOON, |event| is_from(event, BOB) && event["type"] == "unavailable");
+    assert!(gone.is_some(), "Bob has left");
+    bob.expect_no_warning();
+}
+
+fn is_from(event: &serde_json::Value, address: &str) -> bool {
+    event["from"].as_str().is_some_and(|from| from.starts_with(address))
+}
+
+#[test]
+fn a_message_that_nobody_gets_is_told_to_its_sender() {
+    let community = Community::start();
+    let mut alice = community.alice();
+    let mut bob = community.meanwhile("bob");
+    alice.send("nobody@globex.example", "to-nobody", "is anybody there?");
+    assert_eq!(alice.expect_error(SOON).id, "to-nobody");
+    // Carol has an account and is not here.
+    alice.send("carol@globex.example", "to-carol", "are you there?");
+    assert_eq!(alice.expect_error(SOON).id, "to-carol");
+    bob.send("nobody@acme.example", "is anybody there?");
+    let told =
+        bob.saw("failed", SOON, |_| true).or_else(|| bob.saw("message", SOON, |event| event["from"] == "nobody@acme.example"));
+    assert!(told.is_some(), "Bob is told that nobody got it");
+    bob.expect_no_warning();
+}
+
+#[test]
+fn names_are_resolved_and_a_list_is_kept() {
+    let community = Community::start();
+    let list = "Version=3.1.3\r\nG Work2 Work O\r\nU alice@acme.example1:: Alice,\r\n";
+    {
+        let mut bob = community.meanwhile("bob");
+        assert_eq!(bob.resolve(ALICE, SOON), [ALICE]);
+        assert_eq!(bob.store_and_load(0, list, SOON), list);
+        bob.expect_no_warning();
+    }
+    let mut again = community.meanwhile("bob");
+    again.command(&serde_json::json!({ "op": "load", "key": 0 }));
+    let loaded = again.saw("loaded", SOON, |_| true).expect("the list");
+    assert_eq!(loaded["value"], list);
+}
+
+#[test]
+fn pidgin_s_plugin_writes_and_is_written_to() {
+    let community = Community::start();
+    let mut alice = community.alice();
+    let mut carol = PurpleClient::sign_on(&PurpleAccount::sametime("carol", PASSWORD, community.address()));
+    let carol_address = "carol@globex.example";
+    alice.send(carol_address, "m1", "hello <Carol> & all");
+    let first = carol.expect_message(SOON);
+    assert_eq!((first.from.as_str(), first.text.as_str()), (ALICE, "hello <Carol> & all"));
+    carol.send(ALICE, "hello <Alice> & all\nsecond line");
+    assert_eq!(alice.expect_message(SOON).body, "hello <Alice> & all\nsecond line");
+    carol.send_html(ALICE, "now <b>bold</b>");
+    assert_eq!(alice.expect_message(SOON).body, "now bold");
+    alice.expect_no_message(QUIET);
+    carol.expect_no_message(QUIET);
+}
