@@ -93,6 +93,8 @@ fn domain_of(name: &PeerName) -> Option<String> {
             let known = scheme.eq_ignore_ascii_case("sip") || scheme.eq_ignore_ascii_case("sips");
             if known && !rest.contains(['@', ';', '?']) { parsed(rest) } else { None }
         }
+        // The hub's own certificates are found by their alternative names alone.
+        PeerName::Common(_) => None,
     }
 }
 
