@@ -93,7 +93,7 @@ fn domain_of(name: &PeerName) -> Option<String> {
             let known = scheme.eq_ignore_ascii_case("sip") || scheme.eq_ignore_ascii_case("sips");
             if known && !rest.contains(['@', ';', '?']) { parsed(rest) } else { None }
         }
-        // RFC 6125 §6.4.4: no certificate of the hub's own is chosen by it.
+        // The hub's own certificates are found by their alternative names alone.
         PeerName::Common(_) => None,
     }
 }

@@ -1,0 +1,181 @@
+//! A real client of the plugin SIPE behind scripted servers of Office Communications Server, and a person on a real XMPP server, talk through the hub.
+
+use std::time::Duration;
+
+use interchange_integration_tests::certificates::Authority;
+use interchange_integration_tests::dns::{NameServer, ServiceRecord};
+use interchange_integration_tests::hub::{HUB_DOMAIN, Hub, HubFiles, LinkSettings};
+use interchange_integration_tests::ocs::{Dialect, OcsPorts, OcsServer, OcsSettings};
+use interchange_integration_tests::prosody;
+use interchange_integration_tests::purple_client::{PurpleAccount, PurpleClient};
+use interchange_integration_tests::xmpp_client::XmppClient;
+use interchange_integration_tests::xmpp_server::{XmppPorts, XmppServer, XmppServerSettings};
+
+const SOON: Duration = Duration::from_secs(20);
+const QUIET: Duration = Duration::from_millis(500);
+
+/// The firm on XMPP and its partner on Microsoft's servers, each linked once to the hub.
+struct Community {
+    _names: NameServer,
+    files: HubFiles,
+    hub: Option<Hub>,
+    acme: XmppServer,
+    contoso: OcsServer,
+}
+
+fn community(dialect: Dialect) -> Community {
+    let authority = Authority::new("Test authority");
+    let mut files = HubFiles::new(&authority);
+    let ports = XmppPorts::reserve();
+    let ocs_ports = OcsPorts::reserve();
+    let mut records = vec![ServiceRecord::xmpp_server("acme.example", ports.server.number())];
+    records.extend(["contoso.example", HUB_DOMAIN].map(|domain| ServiceRecord::xmpp_server(domain, files.xmpp.number())));
+    let names = NameServer::start(&records);
+    files.configure(
+        &authority,
+        &[
+            LinkSettings::xmpp("acme", "acme.example", ports.server.number()),
+            LinkSettings::ocs("contoso", "contoso.example", ocs_ports.edge.number()),
+        ],
+    );
+    let mut settings = OcsSettings::new("contoso.example", &["alice"], ocs_ports, &authority)
+        .with_contact("alice", "bob@acme.example")
+        .with_partner(HUB_DOMAIN, files.ocs.address(), &["acme.example", HUB_DOMAIN]);
+    settings.dialect = dialect;
+    let contoso = OcsServer::start(settings);
+    let hub = Some(files.start());
+    let acme = prosody::start(XmppServerSettings::new("acme.example", &["bob"], ports, &authority, &names));
+    Community { _names: names, files, hub, acme, contoso }
+}
+
+fn sign_on(community: &Community) -> PurpleClient {
+    PurpleClient::sign_on(&PurpleAccount::ocs("alice@contoso.example", community.contoso.client_address()))
+}
+
+/// Texts that a careless translation would damage, each told apart by its number.
+fn text(number: usize) -> String {
+    let words = match number % 4 {
+        0 => "plain words",
+        1 => "5 < 6 && \"quotes\" 'single' &amp;",
+        2 => "first line\nsecond line",
+        _ => "Grüße aus 東京 👋",
+    };
+    format!("{number}: {words}")
+}
+
+fn twenty_messages_each_way(dialect: Dialect) {
+    let community = community(dialect);
+    let mut alice = sign_on(&community);
+    let mut bob = XmppClient::login(&community.acme, "bob");
+    alice.send("sip:bob@acme.example", &text(0));
+    let first = bob.expect_message(SOON);
+    assert_eq!(first.body, text(0));
+    assert!(first.from.starts_with("alice@contoso.example"), "native address: {}", first.from);
+    bob.send("alice@contoso.example", "b0", &text(0));
+    let first = alice.expect_message(SOON);
+    assert_eq!((first.from.as_str(), first.text), ("sip:bob@acme.example", text(0)));
+    for number in 1..20 {
+        alice.send("sip:bob@acme.example", &text(number));
+        bob.send("alice@contoso.example", &format!("b{number}"), &text(number));
+    }
+    for number in 1..20 {
+        assert_eq!(bob.expect_message(SOON).body, text(number), "Microsoft to XMPP, message {number}");
+        assert_eq!(alice.expect_message(SOON).text, text(number), "XMPP to Microsoft, message {number}");
+    }
+    // Once each: nothing more comes.
+    bob.expect_no_message(QUIET);
+    alice.expect_no_message(QUIET);
+    alice.expect_no_error_shown(QUIET);
+    community.contoso.assert_no_faults();
+}
+
+#[test]
+fn sipe_and_prosody_exchange_twenty_messages_each_way() {
+    twenty_messages_each_way(Dialect::Ocs2007);
+}
+
+#[test]
+fn sipe_and_prosody_exchange_twenty_messages_each_way_in_the_dialect_of_2005() {
+    twenty_messages_each_way(Dialect::Lcs2005);
+}
+
+#[test]
+fn the_one_who_writes_first_may_be_on_xmpp_and_who_is_not_there_is_told() {
+    let community = community(Dialect::Ocs2007);
+    let mut alice = sign_on(&community);
+    let mut bob = XmppClient::login(&community.acme, "bob");
+    bob.send("alice@contoso.example", "b1", "hello Alice");
+    assert_eq!(alice.expect_message(SOON).text, "hello Alice");
+    alice.send("sip:bob@acme.example", "hello Bob");
+    assert_eq!(bob.expect_message(SOON).body, "hello Bob");
+    bob.send("nobody@contoso.example", "b2", "is anybody there?");
+    assert_eq!(bob.expect_error(SOON).id, "b2");
+    alice.send("sip:nobody@acme.example", "is anybody there?");
+    // Prosody refuses what is for nobody: she reads it at her message, or as one in the window.
+    let shown = alice.saw("shown", Duration::from_secs(5), |event| event["with"] == "sip:nobody@acme.example");
+    let shown = shown.or_else(|| alice.saw("message", SOON, |event| event["from"] == "sip:nobody@acme.example"));
+    assert!(shown.is_some(), "she is told");
+    community.contoso.assert_no_faults();
+}
+
+#[test]
+fn a_restart_of_the_hub_in_the_middle_of_a_session_loses_nothing() {
+    let mut community = community(Dialect::Ocs2007);
+    let mut alice = sign_on(&community);
+    let mut bob = XmppClient::login(&community.acme, "bob");
+    alice.send("sip:bob@acme.example", "before");
+    assert_eq!(bob.expect_message(SOON).body, "before");
+    bob.send("alice@contoso.example", "b1", "and back");
+    assert_eq!(alice.expect_message(SOON).text, "and back");
+    // What is to be remembered is written within a second.
+    std::thread::sleep(Duration::from_secs(2));
+    // A SIGKILL.
+    community.hub = None;
+    community.hub = Some(community.files.start());
+    let hub = community.hub.as_mut().expect("it runs");
+    hub.wait_for_line(&["contoso", "proved to be the Access Edge"], SOON);
+    alice.send("sip:bob@acme.example", "after");
+    assert_eq!(bob.expect_message(SOON).body, "after");
+    bob.send("alice@contoso.example", "b2", "still the same window");
+    let answer = alice.expect_message(SOON);
+    assert_eq!((answer.from.as_str(), answer.text.as_str()), ("sip:bob@acme.example", "still the same window"));
+    alice.expect_no_error_shown(QUIET);
+    community.contoso.assert_no_faults();
+}
+
+#[test]
+fn they_see_each_others_presence_and_typing() {
+    let community = community(Dialect::Ocs2007);
+    let mut bob = XmppClient::login(&community.acme, "bob");
+    // Bob is on her list, so her client asks to see him; he agrees, and asks the same of her.
+    let mut alice = sign_on(&community);
+    let asked = bob.saw("presence", SOON, |event| event["type"] == "subscribe" && event["from"] == "alice@contoso.example");
+    assert!(asked.is_some(), "he is asked");
+    bob.send_raw("<presence to='alice@contoso.example' type='subscribed'/>");
+    bob.send_raw("<presence to='alice@contoso.example' type='subscribe'/>");
+    alice.expect_presence("sip:bob@acme.example", "available", SOON);
+    let sees = |bob: &mut XmppClient, show: &str| {
+        let from =
+            |event: &serde_json::Value| event["from"].as_str().is_some_and(|from| from.starts_with("alice@contoso.example"));
+        let seen = bob.saw("presence", SOON, |event| from(event) && event["type"] != "subscribed" && event["show"] == show);
+        assert!(seen.is_some(), "he sees {show:?}");
+    };
+    sees(&mut bob, "");
+    bob.send_raw("<presence><show>dnd</show><status>Writing tests</status></presence>");
+    alice.expect_presence("sip:bob@acme.example", "do-not-disturb", SOON);
+    alice.expect_note("sip:bob@acme.example", "Writing tests", SOON);
+    alice.set_status("away", None);
+    sees(&mut bob, "away");
+
+    bob.send("alice@contoso.example", "b1", "hello");
+    alice.expect_message(SOON);
+    alice.send("sip:bob@acme.example", "hello you");
+    let from = bob.expect_message(SOON).from;
+    alice.typing("sip:bob@acme.example", true);
+    assert!(bob.saw("stanza", SOON, |event| event["xml"].as_str().is_some_and(|xml| xml.contains("<composing"))).is_some());
+    bob.send_raw(&format!(
+        "<message to='{from}' type='chat'><composing xmlns='http://jabber.org/protocol/chatstates'/></message>"
+    ));
+    alice.expect_typing("sip:bob@acme.example", "typing", SOON);
+    community.contoso.assert_no_faults();
+}
