@@ -122,7 +122,11 @@ async fn every_fault_is_named_and_none_breaks_the_handshake() {
         let (server_peer, client_peer) = meet(ours(), ours()).await;
         assert_eq!(server_peer.certificate.as_ref().unwrap().chain, wanted, "server, case {number}");
         assert_eq!(client_peer.certificate.as_ref().unwrap().chain, wanted, "client, case {number}");
-        assert_eq!(client_peer.certificate.unwrap().names, issued.hub().names());
+        let names = client_peer.certificate.unwrap().names;
+        let (common, alternative): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| matches!(name, PeerName::Common(_)));
+        assert_eq!(alternative, issued.hub().names());
+        // RFC 6125 §6.4.4: a common name is told where there is no other.
+        assert_eq!(common.is_empty(), !alternative.is_empty());
     }
     // Nobody is trusted.
     let ours = || tls(vec![authority.usual(&["a.example"])], Roots::none());
