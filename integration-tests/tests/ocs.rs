@@ -63,7 +63,7 @@ fn text(number: usize) -> String {
     format!("{number}: {words}")
 }
 
-fn twenty_messages_each_way(dialect: Dialect) {
+fn hundred_messages_each_way(dialect: Dialect) {
     let community = community(dialect);
     let mut alice = sign_on(&community);
     let mut bob = XmppClient::login(&community.acme, "bob");
@@ -74,11 +74,11 @@ fn twenty_messages_each_way(dialect: Dialect) {
     bob.send("alice@contoso.example", "b0", &text(0));
     let first = alice.expect_message(SOON);
     assert_eq!((first.from.as_str(), first.text), ("sip:bob@acme.example", text(0)));
-    for number in 1..20 {
+    for number in 1..100 {
         alice.send("sip:bob@acme.example", &text(number));
         bob.send("alice@contoso.example", &format!("b{number}"), &text(number));
     }
-    for number in 1..20 {
+    for number in 1..100 {
         assert_eq!(bob.expect_message(SOON).body, text(number), "Microsoft to XMPP, message {number}");
         assert_eq!(alice.expect_message(SOON).text, text(number), "XMPP to Microsoft, message {number}");
     }
@@ -90,13 +90,13 @@ fn twenty_messages_each_way(dialect: Dialect) {
 }
 
 #[test]
-fn sipe_and_prosody_exchange_twenty_messages_each_way() {
-    twenty_messages_each_way(Dialect::Ocs2007);
+fn sipe_and_prosody_exchange_a_hundred_messages_each_way() {
+    hundred_messages_each_way(Dialect::Ocs2007);
 }
 
 #[test]
-fn sipe_and_prosody_exchange_twenty_messages_each_way_in_the_dialect_of_2005() {
-    twenty_messages_each_way(Dialect::Lcs2005);
+fn sipe_and_prosody_exchange_a_hundred_messages_each_way_in_the_dialect_of_2005() {
+    hundred_messages_each_way(Dialect::Lcs2005);
 }
 
 #[test]
