@@ -150,6 +150,18 @@ impl Dialog {
         self.refresh(response.headers().addresses(Name::Contact).next());
     }
 
+    /// Takes note of the 2xx to the very SUBSCRIBE that asked for it, where a NOTIFY was here first, as one that came by another connection: its
+    /// Record-Route is the way of our requests (RFC 3261 §12.1.2), which a NOTIFY need not tell.
+    pub fn confirmed(&mut self, response: &Response) {
+        if let Ok(made) = Self::of_response(response)
+            && made.remote.tag() == self.remote.tag()
+            && !made.routes.is_empty()
+        {
+            self.routes = made.routes;
+        }
+        self.answered(response);
+    }
+
     fn refresh(&mut self, found: Option<Result<NameAddr, Malformed>>) {
         if let Ok(Some(target)) = contact(found) {
             self.target = target;

@@ -87,6 +87,34 @@ fn an_answer_makes_a_dialog_whose_routes_are_reversed() {
     assert!(refresh.starts_with("SUBSCRIBE sip:s-1@b.example SIP/2.0"), "{refresh}");
 }
 
+/// A NOTIFY that came by another connection was here before the answer, and tells no route.
+#[test]
+fn an_answer_tells_the_route_of_a_dialog_that_a_notify_has_made() {
+    let notify = request(
+        "NOTIFY sip:hub.example SIP/2.0\nVia: SIP/2.0/TLS p;branch=z9hG4bK1\nFrom: <sip:bob@b.example>;tag=b1\nTo: <sip:alice@a.example>;tag=a1\nCall-ID: c1\nCSeq: 1 NOTIFY\nContact: <sip:pool.b.example>\nContent-Length: 0\n\n",
+    );
+    let answer = |tag: &str| {
+        let text = format!(
+            "SIP/2.0 200 OK\r\nVia: SIP/2.0/TLS hub.example;branch=z9hG4bK1\r\nFrom: <sip:alice@a.example>;tag=a1\r\nTo: <sip:bob@b.example>;tag={tag}\r\nCall-ID: c1\r\nCSeq: 1 SUBSCRIBE\r\nRecord-Route: <sip:near;lr>, <sip:far;lr>\r\nContent-Length: 0\r\n\r\n"
+        );
+        let Ok(Message::Response(response)) = decode_datagram(Bytes::from(text), &Limits::default()) else {
+            panic!("a response")
+        };
+        response
+    };
+    let made = Dialog::of_request(&notify, "a1").unwrap().after(1);
+    let mut dialog = made.clone();
+    dialog.confirmed(&answer("another"));
+    assert_eq!(dialog, made);
+    dialog.confirmed(&answer("b1"));
+    let refresh = built(&mut dialog, Method::Subscribe);
+    assert!(refresh.starts_with("SUBSCRIBE sip:pool.b.example SIP/2.0"), "{refresh}");
+    assert!(
+        refresh.contains("\r\nRoute: <sip:far;lr>\r\nRoute: <sip:near;lr>\r\n") && refresh.contains("CSeq: 2 SUBSCRIBE"),
+        "{refresh}"
+    );
+}
+
 #[test]
 fn what_makes_none_is_told() {
     assert_eq!(Dialog::of_request(&subscribe(1, &"Record-Route: <sip:p;lr>\n".repeat(33)), "a1"), Err(DialogFault::Address));

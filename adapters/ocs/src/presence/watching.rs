@@ -282,6 +282,7 @@ impl Ocs {
         let Some(subscription) = self.presence.subscriptions.get_mut(&key) else { return };
         subscription.failures = 0;
         match &mut subscription.dialog {
+            Some(dialog) if response.cseq().number <= subscription.sequence => dialog.confirmed(response),
             Some(dialog) => dialog.answered(response),
             None => subscription.dialog = Dialog::of_response(response).ok(),
         }

@@ -227,6 +227,7 @@ impl Sip {
             (200..=299, Some(response)) => {
                 subscription.failures = 0;
                 match &mut subscription.dialog {
+                    Some(dialog) if response.cseq().number <= subscription.sequence => dialog.confirmed(response),
                     Some(dialog) => dialog.answered(response),
                     None => subscription.dialog = Dialog::of_response(response).ok(),
                 }
