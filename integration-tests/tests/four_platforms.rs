@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use interchange_integration_tests::api::Api;
 use interchange_integration_tests::certificates::Authority;
 use interchange_integration_tests::dns::{NameServer, ServiceRecord};
 use interchange_integration_tests::hub::{HUB_DOMAIN, HubFiles, LinkSettings};
@@ -126,7 +127,7 @@ fn everybody_writes_to_everybody_a_hundred_times_in_order() {
         files.ocs.address(),
         &partners,
     ));
-    let _hub = files.start();
+    let hub = files.start();
     let acme = prosody::start(XmppServerSettings::new(domains[0], &["alice"], xmpp_ports, &authority, &names));
 
     let community = files.sametime.as_ref().expect("the hub serves Sametime").address();
@@ -163,4 +164,28 @@ fn everybody_writes_to_everybody_a_hundred_times_in_order() {
         client.is_content();
     }
     contoso.assert_no_faults();
+    nothing_is_told(&hub.log(), &files);
+}
+
+/// Whatever was said went through the hub, and none of it, no password and nobody's name is in its log, its metrics or the API's answers about them.
+fn nothing_is_told(log: &str, files: &HubFiles) {
+    assert!(log.lines().count() > 10, "it logs what happens");
+    let api = Api::new(files.admin.number(), &files.operator_token());
+    let metrics = api.agent.get(format!("http://127.0.0.1:{}/metrics", files.admin.number())).call().expect("the hub answers");
+    let metrics = metrics.into_body().read_to_string().expect("text");
+    assert!(metrics.contains("interchange_"), "{metrics}");
+    let path = "trace?from=carol@contoso.example&to=dave@initech.example";
+    let (status, trace) = api.get(path);
+    assert!(status == 200 && trace.as_array().is_some_and(|stages| !stages.is_empty()), "{path}: {status} {trace}");
+    let (_, accounts) = api.get("accounts");
+    let shown = [log, &metrics, &trace.to_string(), &accounts.to_string()];
+    let said = ["plain words", "quotes", "second line", "Grüße", "mallory", PASSWORD, "argon2id"];
+    for place in shown {
+        for words in said {
+            assert!(!place.contains(words), "{words:?} is in {}", &place[..place.len().min(2_000)]);
+        }
+    }
+    for name in ["alice@", "bob@", "carol@", "dave@", "Dave Davis"] {
+        assert!(!log.contains(name) && !metrics.contains(name), "{name} is told");
+    }
 }
