@@ -50,7 +50,7 @@ pub enum Account {
     },
     /// Show them.
     List,
-    /// Print the hash of a password, for `password_hash` of an [[account]] in hub.toml. Asks for the password, or reads it from standard input: one
+    /// Print the hash of a password, for `password_hash` of an `[[account]]` in hub.toml. Asks for the password, or reads it from standard input: one
     /// line. Needs no hub.
     Hash,
 }
