@@ -1,6 +1,6 @@
 //! User ids of the protocol and addresses of the hub.
 //!
-//! Clients compare ids byte for byte. So whoever a client has named keeps that spelling towards it ([`crate::session`]); here is the one for
+//! Clients compare ids byte for byte. So whoever a client has named keeps that spelling towards it (`session`); here is the one for
 //! everybody else.
 
 use interchange_model::{Address, Domain};
