@@ -321,6 +321,19 @@ impl TlsSipClient {
         }
     }
 
+    /// Waits until the peer closes; panics when it says more, or does not close in time.
+    #[track_caller]
+    pub fn expect_closed(&mut self) {
+        match self.stream.read(&mut [0; 1024]) {
+            Ok(0) => {}
+            Ok(count) => panic!("the peer says {count} bytes more instead of closing"),
+            Err(error) => {
+                let is_late = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
+                assert!(!is_late, "the peer does not close within {ANSWER_WITHIN:?}");
+            }
+        }
+    }
+
     #[track_caller]
     fn receive(&mut self) -> SipFrame {
         let mut chunk = vec![0; READ_BYTES];

@@ -2,55 +2,11 @@
 
 use std::time::Duration;
 
-use interchange_integration_tests::certificates::Authority;
-use interchange_integration_tests::dns::{NameServer, ServiceRecord};
-use interchange_integration_tests::hub::{HUB_DOMAIN, Hub, HubFiles, LinkSettings};
-use interchange_integration_tests::ocs::{Dialect, OcsPorts, OcsServer, OcsSettings};
-use interchange_integration_tests::prosody;
-use interchange_integration_tests::purple_client::{PurpleAccount, PurpleClient};
+use interchange_integration_tests::ocs::{Community, Dialect};
 use interchange_integration_tests::xmpp_client::XmppClient;
-use interchange_integration_tests::xmpp_server::{XmppPorts, XmppServer, XmppServerSettings};
 
 const SOON: Duration = Duration::from_secs(20);
 const QUIET: Duration = Duration::from_millis(500);
-
-/// The firm on XMPP and its partner on Microsoft's servers, each linked once to the hub.
-struct Community {
-    _names: NameServer,
-    files: HubFiles,
-    hub: Option<Hub>,
-    acme: XmppServer,
-    contoso: OcsServer,
-}
-
-fn community(dialect: Dialect) -> Community {
-    let authority = Authority::new("Test authority");
-    let mut files = HubFiles::new(&authority);
-    let ports = XmppPorts::reserve();
-    let ocs_ports = OcsPorts::reserve();
-    let mut records = vec![ServiceRecord::xmpp_server("acme.example", ports.server.number())];
-    records.extend(["contoso.example", HUB_DOMAIN].map(|domain| ServiceRecord::xmpp_server(domain, files.xmpp.number())));
-    let names = NameServer::start(&records);
-    files.configure(
-        &authority,
-        &[
-            LinkSettings::xmpp("acme", "acme.example", ports.server.number()),
-            LinkSettings::ocs("contoso", "contoso.example", ocs_ports.edge.number()),
-        ],
-    );
-    let mut settings = OcsSettings::new("contoso.example", &["alice"], ocs_ports, &authority)
-        .with_contact("alice", "bob@acme.example")
-        .with_partner(HUB_DOMAIN, files.ocs.address(), &["acme.example", HUB_DOMAIN]);
-    settings.dialect = dialect;
-    let contoso = OcsServer::start(settings);
-    let hub = Some(files.start());
-    let acme = prosody::start(XmppServerSettings::new("acme.example", &["bob"], ports, &authority, &names));
-    Community { _names: names, files, hub, acme, contoso }
-}
-
-fn sign_on(community: &Community) -> PurpleClient {
-    PurpleClient::sign_on(&PurpleAccount::ocs("alice@contoso.example", community.contoso.client_address()))
-}
 
 /// Texts that a careless translation would damage, each told apart by its number.
 fn text(number: usize) -> String {
@@ -64,9 +20,9 @@ fn text(number: usize) -> String {
 }
 
 fn hundred_messages_each_way(dialect: Dialect) {
-    let community = community(dialect);
-    let mut alice = sign_on(&community);
-    let mut bob = XmppClient::login(&community.acme, "bob");
+    let community = Community::start(dialect);
+    let mut alice = community.alice();
+    let mut bob = community.bob();
     alice.send("sip:bob@acme.example", &text(0));
     let first = bob.expect_message(SOON);
     assert_eq!(first.body, text(0));
@@ -101,9 +57,9 @@ fn sipe_and_prosody_exchange_a_hundred_messages_each_way_in_the_dialect_of_2005(
 
 #[test]
 fn the_one_who_writes_first_may_be_on_xmpp_and_who_is_not_there_is_told() {
-    let community = community(Dialect::Ocs2007);
-    let mut alice = sign_on(&community);
-    let mut bob = XmppClient::login(&community.acme, "bob");
+    let community = Community::start(Dialect::Ocs2007);
+    let mut alice = community.alice();
+    let mut bob = community.bob();
     bob.send("alice@contoso.example", "b1", "hello Alice");
     assert_eq!(alice.expect_message(SOON).text, "hello Alice");
     alice.send("sip:bob@acme.example", "hello Bob");
@@ -120,9 +76,9 @@ fn the_one_who_writes_first_may_be_on_xmpp_and_who_is_not_there_is_told() {
 
 #[test]
 fn a_restart_of_the_hub_in_the_middle_of_a_session_loses_nothing() {
-    let mut community = community(Dialect::Ocs2007);
-    let mut alice = sign_on(&community);
-    let mut bob = XmppClient::login(&community.acme, "bob");
+    let mut community = Community::start(Dialect::Ocs2007);
+    let mut alice = community.alice();
+    let mut bob = community.bob();
     alice.send("sip:bob@acme.example", "before");
     assert_eq!(bob.expect_message(SOON).body, "before");
     bob.send("alice@contoso.example", "b1", "and back");
@@ -145,22 +101,14 @@ fn a_restart_of_the_hub_in_the_middle_of_a_session_loses_nothing() {
 
 #[test]
 fn they_see_each_others_presence_and_typing() {
-    let community = community(Dialect::Ocs2007);
-    let mut bob = XmppClient::login(&community.acme, "bob");
-    // Bob is on her list, so her client asks to see him; he agrees, and asks the same of her.
-    let mut alice = sign_on(&community);
-    let asked = bob.saw("presence", SOON, |event| event["type"] == "subscribe" && event["from"] == "alice@contoso.example");
-    assert!(asked.is_some(), "he is asked");
-    bob.send_raw("<presence to='alice@contoso.example' type='subscribed'/>");
-    bob.send_raw("<presence to='alice@contoso.example' type='subscribe'/>");
-    alice.expect_presence("sip:bob@acme.example", "available", SOON);
+    let community = Community::start(Dialect::Ocs2007);
+    let (mut alice, mut bob) = community.people_who_see_each_other();
     let sees = |bob: &mut XmppClient, show: &str| {
         let from =
             |event: &serde_json::Value| event["from"].as_str().is_some_and(|from| from.starts_with("alice@contoso.example"));
         let seen = bob.saw("presence", SOON, |event| from(event) && event["type"] != "subscribed" && event["show"] == show);
         assert!(seen.is_some(), "he sees {show:?}");
     };
-    sees(&mut bob, "");
     bob.send_raw("<presence><show>dnd</show><status>Writing tests</status></presence>");
     alice.expect_presence("sip:bob@acme.example", "do-not-disturb", SOON);
     alice.expect_note("sip:bob@acme.example", "Writing tests", SOON);

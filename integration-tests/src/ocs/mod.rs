@@ -8,6 +8,7 @@
 //! One client for each person: the server does not fork.
 
 mod clients;
+mod community;
 mod connection;
 mod edge;
 mod message;
@@ -30,6 +31,7 @@ use rustls::client::verify_server_name;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::ParsedCertificate;
 
+pub use self::community::Community;
 use self::connection::{ConnectionId, Event, Listener, Security};
 pub use self::message::Message;
 pub use self::presence::Presence;
