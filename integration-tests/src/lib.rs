@@ -26,6 +26,7 @@ pub mod prometheus;
 pub mod prosody;
 pub mod purple_client;
 pub mod rabbitmq;
+pub mod sametime_community;
 pub mod sip_client;
 pub mod sipp;
 pub mod slapd;

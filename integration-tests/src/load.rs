@@ -20,7 +20,7 @@ pub use measurement::{Faults, Measurement, Systems, measure};
 pub use sip::{SipReceiver, SipSender};
 pub use xmpp::{XmppReceiver, XmppSender};
 
-use stamp::Stamp;
+use stamp::{Scanner, Stamp, Template};
 
 /// The longest run of messages in one write, and so with one time.
 const LARGEST_BATCH: u64 = 64;
@@ -194,6 +194,13 @@ impl Tally {
         self.shared.1.notify_all();
     }
 
+    /// Enters what a whole body of a receiver outside this module carries; whether it is a load message at all.
+    pub fn arrived(&self, body: &[u8]) -> bool {
+        let stamps = Scanner::default().feed(body);
+        self.record(&stamps);
+        !stamps.is_empty()
+    }
+
     /// Waits until so many have arrived and says how many have; none when nothing has come for long.
     fn wait_for(&self, count: u64) -> Option<u64> {
         let mut arrivals = self.lock();
@@ -260,6 +267,13 @@ impl Arrivals {
             self.latencies.push(u32::try_from(microseconds).unwrap_or(u32::MAX));
         }
     }
+}
+
+/// The body of a load message, of this many bytes, with the present time: for a [`LoadSender`] outside this module.
+pub fn stamped_body(number: u64, bytes: usize) -> String {
+    let mut body = Vec::new();
+    Template::new(stamp::body(bytes)).render(number, 1, nanoseconds_now(), &mut body);
+    String::from_utf8(body).expect("only digits are put into a text")
 }
 
 /// The wall clock: sender and receiver are processes of one machine.

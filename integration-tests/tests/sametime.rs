@@ -2,65 +2,17 @@
 
 use std::time::Duration;
 
-use interchange_integration_tests::certificates::Authority;
-use interchange_integration_tests::dns::{NameServer, ServiceRecord};
-use interchange_integration_tests::hub::{HUB_DOMAIN, Hub, HubFiles, LinkSettings};
 use interchange_integration_tests::meanwhile_client::MeanwhileClient;
-use interchange_integration_tests::prosody;
 use interchange_integration_tests::purple_client::{PurpleAccount, PurpleClient};
-use interchange_integration_tests::xmpp_client::XmppClient;
-use interchange_integration_tests::xmpp_server::{XmppPorts, XmppServer, XmppServerSettings};
+use interchange_integration_tests::sametime_community::{ALICE, BOB, PASSWORD, SametimeCommunity};
 
 const SOON: Duration = Duration::from_secs(20);
 const QUIET: Duration = Duration::from_millis(500);
-const PASSWORD: &str = "opensesame";
-const ALICE: &str = "alice@acme.example";
-const BOB: &str = "bob@globex.example";
 
 /// The protocol's word for a wrong name or password.
 const WRONG: i64 = 0x8000_0211;
 const ACTIVE: u64 = 0x20;
 const AWAY: u16 = 0x60;
-
-/// Acme on Prosody, and Globex, whose people sign in at the hub.
-struct Community {
-    files: HubFiles,
-    _hub: Hub,
-    _names: NameServer,
-    acme: XmppServer,
-}
-
-impl Community {
-    fn start() -> Self {
-        let authority = Authority::new("Test authority");
-        let mut files = HubFiles::new(&authority);
-        let ports = XmppPorts::reserve();
-        let mut records = vec![ServiceRecord::xmpp_server("acme.example", ports.server.number())];
-        let behind_the_hub = ["globex.example", HUB_DOMAIN];
-        records.extend(behind_the_hub.map(|domain| ServiceRecord::xmpp_server(domain, files.xmpp.number())));
-        let names = NameServer::start(&records);
-        files.serve_sametime();
-        files.add_account("globex", "bob", "Bob Brown", PASSWORD);
-        files.add_account("globex", "carol", "Carol Clark", PASSWORD);
-        let acme = LinkSettings::xmpp("acme", "acme.example", ports.server.number());
-        files.configure(&authority, &[acme, LinkSettings::sametime("globex", "globex.example")]);
-        let hub = files.start();
-        let acme = prosody::start(XmppServerSettings::new("acme.example", &["alice"], ports, &authority, &names));
-        Self { files, _hub: hub, _names: names, acme }
-    }
-
-    fn address(&self) -> std::net::SocketAddr {
-        self.files.sametime.as_ref().expect("the hub serves Sametime").address()
-    }
-
-    fn alice(&self) -> XmppClient {
-        XmppClient::login(&self.acme, "alice")
-    }
-
-    fn meanwhile(&self, user: &str) -> MeanwhileClient {
-        MeanwhileClient::sign_in(self.address(), user, PASSWORD)
-    }
-}
 
 /// Texts that a careless translation would damage, each told apart by its number.
 fn text(number: usize) -> String {
@@ -75,7 +27,7 @@ fn text(number: usize) -> String {
 
 #[test]
 fn people_sign_in_with_their_password_and_with_no_other() {
-    let community = Community::start();
+    let community = SametimeCommunity::start();
     let mut bob = MeanwhileClient::start(community.address(), "bob", PASSWORD);
     let (user, name) = bob.expect_signed_in(SOON);
     assert!(user.contains("bob"), "{user}");
@@ -95,7 +47,7 @@ fn people_sign_in_with_their_password_and_with_no_other() {
 
 #[test]
 fn sametime_and_prosody_exchange_a_hundred_messages_each_way() {
-    let community = Community::start();
+    let community = SametimeCommunity::start();
     let mut alice = community.alice();
     let mut bob = community.meanwhile("bob");
     // What comes while Prosody's stream opens may overtake: order is asked for when it stands.
@@ -122,7 +74,7 @@ fn sametime_and_prosody_exchange_a_hundred_messages_each_way() {
 
 #[test]
 fn typing_and_presence_pass_both_ways() {
-    let community = Community::start();
+    let community = SametimeCommunity::start();
     let mut alice = community.alice();
     let mut bob = community.meanwhile("bob");
     bob.watch(&[ALICE]);
@@ -163,7 +115,7 @@ fn is_from(event: &serde_json::Value, address: &str) -> bool {
 
 #[test]
 fn a_message_that_nobody_gets_is_told_to_its_sender() {
-    let community = Community::start();
+    let community = SametimeCommunity::start();
     let mut alice = community.alice();
     let mut bob = community.meanwhile("bob");
     alice.send("nobody@globex.example", "to-nobody", "is anybody there?");
@@ -180,7 +132,7 @@ fn a_message_that_nobody_gets_is_told_to_its_sender() {
 
 #[test]
 fn names_are_resolved_and_a_list_is_kept() {
-    let community = Community::start();
+    let community = SametimeCommunity::start();
     let list = "Version=3.1.3\r\nG Work2 Work O\r\nU alice@acme.example1:: Alice,\r\n";
     {
         let mut bob = community.meanwhile("bob");
@@ -196,7 +148,7 @@ fn names_are_resolved_and_a_list_is_kept() {
 
 #[test]
 fn pidgin_s_plugin_writes_and_is_written_to() {
-    let community = Community::start();
+    let community = SametimeCommunity::start();
     let mut alice = community.alice();
     let mut carol = PurpleClient::sign_on(&PurpleAccount::sametime("carol", PASSWORD, community.address()));
     let carol_address = "carol@globex.example";
