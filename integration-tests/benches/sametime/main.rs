@@ -63,7 +63,7 @@ fn main() {
     let (mut people, signed_in) = community.sign_in(&runtime);
     let (_streams, logged_in) = community.log_in();
     let mut rows = community.to_people(&people);
-    rows.extend(community.from_people(&mut people));
+    rows.extend(community.load_from_people(&mut people));
     let resident = community.hub.usage().resident_bytes;
     // The clients end before the hub does.
     drop((people, runtime));
@@ -239,7 +239,7 @@ impl Community {
     }
 
     /// From everybody who has signed in to some people at Prosody.
-    fn from_people(&self, people: &mut People) -> Vec<Row> {
+    fn load_from_people(&self, people: &mut People) -> Vec<Row> {
         let tally = Tally::of_conversations(PEOPLE);
         let _receivers: Vec<XmppReceiver> =
             (0..CONVERSATIONS).map(|number| XmppReceiver::login(&self.acme, &receiver(number), &tally)).collect();
