@@ -263,7 +263,7 @@ pub struct TlsSipClient {
 
 impl TlsSipClient {
     /// Connects to `address`, whose certificate must be of `trusted_authority` (PEM) and for `server_name`; shows
-    /// `identity`, if any.
+    /// `identity`, if any. The handshake begins with the first request: a peer waits for it no longer than it likes.
     pub fn connect(address: SocketAddr, server_name: &str, identity: Option<&Identity>, trusted_authority: &str) -> Self {
         let socket = TcpStream::connect(address).expect("the peer listens");
         socket.set_nodelay(true).expect("an open socket takes options");
@@ -274,6 +274,15 @@ impl TlsSipClient {
         Self { stream: StreamOwned::new(connection, socket), framer: Framer::default(), requests: 0 }
     }
 
+    /// Completes the handshake, for one who may have nothing to say for long.
+    #[must_use]
+    pub fn established(mut self) -> Self {
+        while self.stream.conn.is_handshaking() {
+            self.stream.conn.complete_io(&mut self.stream.sock).expect("the peer completes the handshake");
+        }
+        self
+    }
+
     /// The certificate that the server has shown, DER; after the first answer.
     pub fn server_certificate(&self) -> Vec<u8> {
         let shown = self.stream.conn.peer_certificates().expect("the handshake is done");
@@ -281,11 +290,9 @@ impl TlsSipClient {
     }
 
     /// Completes the handshake and gives up the parts, for one who reads and writes at the same time.
-    pub(crate) fn into_parts(mut self) -> (ClientConnection, TcpStream) {
-        while self.stream.conn.is_handshaking() {
-            self.stream.conn.complete_io(&mut self.stream.sock).expect("the peer completes the handshake");
-        }
-        (self.stream.conn, self.stream.sock)
+    pub(crate) fn into_parts(self) -> (ClientConnection, TcpStream) {
+        let Self { stream, .. } = self.established();
+        (stream.conn, stream.sock)
     }
 
     /// Sends one out-of-dialog MESSAGE and waits for its final answer's code.

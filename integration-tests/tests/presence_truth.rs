@@ -120,7 +120,7 @@ impl Globex {
     }
 
     fn connect(&self) -> TlsSipClient {
-        TlsSipClient::connect(self.hub, HUB_DOMAIN, Some(&self.identity), &self.authority)
+        TlsSipClient::connect(self.hub, HUB_DOMAIN, Some(&self.identity), &self.authority).established()
     }
 
     /// Tells what there is to tell for a subscription; the status of the answer.
