@@ -4,6 +4,7 @@
 //! database, so every rule is tested without either. [`Members`](crate::Members) keeps it in the database.
 
 mod account;
+mod apply;
 mod change;
 mod words;
 
