@@ -78,9 +78,23 @@ impl RabbitMq {
     /// A fresh node with a virtual host `interchange` and a user of that name who may do everything there; it takes connections when this
     /// returns.
     pub fn start() -> Self {
+        Self::start_with("[].")
+    }
+
+    /// The same with this `advanced.config`.
+    pub fn start_with(advanced: &str) -> Self {
         let mut node = Self::new(Names::Own(ReservedPort::any()));
+        node.files.write("advanced.config", advanced);
         node.start_again();
         node
+    }
+
+    /// What it has logged.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn log(&self) -> String {
+        self.program.as_ref().expect("the node runs").output()
     }
 
     /// The files of a node.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use interchange_bus::conformance::{Storage, envelope, queue};
 use interchange_bus::{Bus, BusError, Queue, Transient, Verdict, conformance_suite};
-use interchange_bus_rabbit::{Condition, Options, QueueLimits, RabbitBus, setup};
+use interchange_bus_rabbit::{CONSUMER_TIMEOUT, Condition, Options, QueueLimits, RabbitBus, setup};
 use interchange_integration_tests::rabbitmq::RabbitMq;
 
 /// One node for the conformance suite, with a virtual host for each function.
@@ -37,7 +37,7 @@ impl VirtualHost {
 }
 
 fn options(url: &str, declare: Option<QueueLimits>) -> Options {
-    Options { urls: vec![url.to_owned()], password: None, authorities: None, declare }
+    Options { urls: vec![url.to_owned()], password: None, authorities: None, consumer_timeout: CONSUMER_TIMEOUT, declare }
 }
 
 async fn open(url: &str, declare: Option<QueueLimits>) -> RabbitBus {

@@ -1,7 +1,9 @@
 //! Hubs on RabbitMQ: what they do while it is away, before it is set up, and when one of two is lost.
 
 use std::process::Command;
-use std::sync::mpsc::Receiver;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use interchange_integration_tests::certificates::{Authority, Leaf};
@@ -158,4 +160,66 @@ fn the_second_hub_takes_over_when_the_first_is_killed() {
     seen.dedup();
     assert_eq!(seen, (0..25).map(|number| format!("message {number}")).collect::<Vec<_>>());
     assert!(received_in_all <= 25 + 64, "no more doubled than were in flight");
+}
+
+/// RabbitMQ takes back all that a reader has when one message of it has waited for too long. What waits for hours is given back before that, at a moment
+/// when nothing is in flight: nobody's message comes twice.
+#[test]
+fn what_waits_for_long_is_given_back_before_rabbitmq_takes_it_back() {
+    const ALLOWED: Duration = Duration::from_secs(15);
+    let authority = Authority::new("Test authority");
+    let impatient = format!("[{{rabbit, [{{consumer_timeout, {}}}, {{channel_tick_interval, 1000}}]}}].", ALLOWED.as_millis());
+    let rabbitmq = RabbitMq::start_with(&impatient);
+    // Bob's server fails, everybody else's takes.
+    let mended = Arc::new(AtomicBool::new(false));
+    let (sender, received) = mpsc::channel();
+    let is_mended = mended.clone();
+    let proxy = TlsSipServer::start(
+        ReservedPort::any(),
+        &authority.issue(&Leaf::sip("globex.example")),
+        authority.certificate(),
+        move |request| {
+            let is_for_bob = request.frame.header("To").is_some_and(|to| to.contains("bob@"));
+            if request.frame.method() != Some("MESSAGE") {
+                200
+            } else if is_for_bob && !is_mended.load(Ordering::Acquire) {
+                500
+            } else {
+                // The test may have seen enough and be gone.
+                let _ = sender.send(request.frame.text());
+                200
+            }
+        },
+    );
+    let mut files = HubFiles::new(&authority);
+    files.use_bus(&rabbitmq.url());
+    files.add(&format!("[rabbitmq]\nconsumer_timeout_seconds = {}", ALLOWED.as_secs()));
+    let links = [
+        LinkSettings::sip("acme", "acme.example", ReservedPort::any().number()),
+        LinkSettings::sip("globex", "globex.example", proxy.address().port()),
+    ];
+    files.configure(&authority, &links);
+    let hub = files.start();
+    let mut acme = client(&files, &authority, "acme.example");
+    assert_eq!(acme.message("sip:alice@acme.example", "sip:bob@globex.example", "it waits"), 202);
+    let (begun, mut sent) = (Instant::now(), 0);
+    while begun.elapsed() < ALLOWED + Duration::from_secs(7) {
+        let answer = acme.message("sip:alice@acme.example", "sip:carol@globex.example", &format!("message {sent}"));
+        assert!((200..300).contains(&answer), "message {sent}: {answer}");
+        sent += 1;
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    mended.store(true, Ordering::Release);
+    let mut seen: Vec<String> = Vec::new();
+    while seen.len() <= sent {
+        // A conversation that failed before is tried again after a minute at most.
+        seen.push(received.recv_timeout(Duration::from_secs(90)).expect("a message arrives"));
+    }
+    assert_eq!(seen.iter().filter(|text| *text == "it waits").count(), 1);
+    seen.retain(|text| text != "it waits");
+    assert_eq!(seen, (0..sent).map(|number| format!("message {number}")).collect::<Vec<_>>(), "each once, in order");
+    assert!(received.recv_timeout(Duration::from_secs(1)).is_err(), "nothing comes twice");
+    assert!(!rabbitmq.log().contains("delivery acknowledgement on channel"), "RabbitMQ had to take something back");
+    assert!(!hub.log().contains("the link's queue cannot be read"), "{}", hub.log());
+    println!("{sent} messages beside one that waited");
 }

@@ -44,6 +44,9 @@ pub use topology::{QueueLimits, setup};
 use connections::{Connections, ReadingChannel, Server};
 use queue::Line;
 
+/// What RabbitMQ allows (`consumer_timeout`) since 3.8.17 unless it is told otherwise.
+pub const CONSUMER_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
 /// Where RabbitMQ is and how the hub proves itself.
 #[derive(Clone)]
 pub struct Options {
@@ -53,6 +56,9 @@ pub struct Options {
     pub password: Option<String>,
     /// Authorities that RabbitMQ's certificate may come from, in PEM, beside those of the system; for `amqps`.
     pub authorities: Option<String>,
+    /// How long RabbitMQ lets a reader hold a message before it closes the channel and takes back all that the reader has: its `consumer_timeout`,
+    /// [`CONSUMER_TIMEOUT`] unless it is configured otherwise. Queues of which something has waited for two thirds of it are opened anew.
+    pub consumer_timeout: Duration,
     /// A hub that may: a queue that is not there is declared when it is first used. Without it, it is an error that says what to do.
     pub declare: Option<QueueLimits>,
 }
@@ -132,6 +138,8 @@ pub struct RabbitBus {
 pub(crate) struct Shared {
     pub(crate) servers: Vec<Server>,
     pub(crate) declare: Option<QueueLimits>,
+    /// How long a record may be with a reader before the queue is opened anew.
+    pub(crate) renew_after: Duration,
     /// For reading, apart from the publisher's.
     pub(crate) connections: Connections,
     /// Every queue that this bus has read or written.
@@ -160,6 +168,7 @@ impl RabbitBus {
             connections: Connections::new(servers.clone()),
             servers,
             declare: options.declare,
+            renew_after: options.consumer_timeout.mul_f64(2.0 / 3.0),
             lines: Mutex::default(),
             known: Mutex::default(),
             deliveries: AtomicU64::new(0),

@@ -5,13 +5,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use interchange_bus::{BusError, Lease, Queue, Verdict};
 use interchange_model::{DeliveryId, Envelope, MessageId, QueueId};
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Confirmation, Consumer};
+use tokio::time::Instant;
 
 use crate::connections::ReadingChannel;
 use crate::publisher::{AGAIN_HEADER, RECORD_HEADER};
@@ -123,6 +124,8 @@ struct Open {
     /// Envelopes not settled yet.
     left: usize,
     settled: Vec<MessageId>,
+    /// RabbitMQ has handed it out since then at the earliest.
+    since: Instant,
 }
 
 /// An open queue of a [`RabbitBus`](crate::RabbitBus).
@@ -137,6 +140,8 @@ pub struct RabbitQueue {
     records: BTreeMap<u64, Open>,
     /// The rest of the record in hand.
     ready: VecDeque<(u64, Arc<Envelope>, bool)>,
+    /// When nothing was left to be read: what is read now was handed out since.
+    empty: Instant,
     leases: HashMap<DeliveryId, (u64, Arc<Envelope>)>,
 }
 
@@ -149,7 +154,8 @@ impl RabbitQueue {
             Ok((acknowledgements, consumer)) => {
                 locked(&line.state).acknowledgements = Some(acknowledgements.clone());
                 let (records, ready, leases) = Default::default();
-                Ok(Self { line, shared, consumer: Some(consumer), acknowledgements, records, ready, leases })
+                let empty = Instant::now();
+                Ok(Self { line, shared, consumer: Some(consumer), acknowledgements, records, ready, empty, leases })
             }
             Err(error) => {
                 locked(&line.state).taken = false;
@@ -212,7 +218,7 @@ impl RabbitQueue {
                 }
             }
         }
-        let mut open = Open { left: 0, settled: Vec::new() };
+        let mut open = Open { left: 0, settled: Vec::new(), since: self.empty };
         for envelope in envelopes {
             if state.settled.remove(&envelope.id) {
                 open.settled.push(envelope.id);
@@ -247,8 +253,17 @@ impl Queue for RabbitQueue {
             let Some(consumer) = &mut self.consumer else {
                 return Err(BusError::Unavailable("the queue is closed".to_owned()));
             };
-            // The only wait: what it brings is kept before anything else can happen.
-            match consumer.next().await {
+            let read = match consumer.next().now_or_never() {
+                Some(read) => read,
+                None => {
+                    self.empty = Instant::now();
+                    // The only wait: what it brings is kept before anything else can happen.
+                    let read = consumer.next().await;
+                    self.empty = Instant::now();
+                    read
+                }
+            };
+            match read {
                 Some(Ok(delivery)) => self.take(delivery),
                 Some(Err(error)) => return Err(unavailable(error)),
                 None => return Err(BusError::Unavailable("RabbitMQ has ended the reading of the queue".to_owned())),
@@ -278,6 +293,11 @@ impl Queue for RabbitQueue {
 
     fn begun(&self) -> usize {
         self.ready.len()
+    }
+
+    fn renew_at(&self) -> Option<Instant> {
+        // Tags rise with time.
+        self.records.first_key_value().map(|(_, open)| open.since + self.shared.renew_after)
     }
 }
 

@@ -131,6 +131,12 @@ pub trait Queue: Send + 'static {
     fn begun(&self) -> usize {
         0
     }
+
+    /// When the queue is to be dropped and opened again at the latest, because the bus takes back by itself what is leased for long, and all that is
+    /// leased beside it. `None`: it never does, or nothing is leased.
+    fn renew_at(&self) -> Option<tokio::time::Instant> {
+        None
+    }
 }
 
 /// One envelope, handed out and not yet settled. Dropping a lease does nothing; it ends with [`Queue::settle`] or with the queue.

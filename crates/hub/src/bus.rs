@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use interchange_broker::{Broker, Kept, Limits, Trace};
 use interchange_bus::Bus as _;
 use interchange_bus_embedded::EmbeddedBus;
-use interchange_bus_rabbit::{Options, QueueLimits, RabbitBus};
+use interchange_bus_rabbit::{CONSUMER_TIMEOUT, Options, QueueLimits, RabbitBus};
 use interchange_model::{Down, PlatformName, QueueId, Up};
 use interchange_registry::Registry;
 use tokio::sync::{mpsc, watch};
@@ -88,7 +88,8 @@ fn options(settings: &RabbitSettings) -> anyhow::Result<Options> {
         .as_ref()
         .map(|path| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display())))
         .transpose()?;
-    Ok(Options { urls: settings.urls.clone(), password, authorities, declare: None })
+    let consumer_timeout = settings.consumer_timeout_seconds.map_or(CONSUMER_TIMEOUT, Duration::from_secs);
+    Ok(Options { urls: settings.urls.clone(), password, authorities, consumer_timeout, declare: None })
 }
 
 fn queues(config: &Config) -> Vec<QueueId> {

@@ -152,7 +152,12 @@ impl Board {
         self.in_flight.values().all(|flight| flight.returned) && self.refused.is_empty()
     }
 
-    /// The adapter has given something back: the queue is to be closed.
+    /// Nothing more is handed over: the queue is to be closed.
+    pub(super) fn rest(&mut self) {
+        self.returned = true;
+    }
+
+    /// The adapter has given something back, or it rests: the queue is to be closed.
     pub(super) fn is_returned(&self) -> bool {
         self.returned
     }

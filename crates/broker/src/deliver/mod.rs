@@ -49,6 +49,9 @@ const SWEEP_PATIENCE: Duration = Duration::from_secs(1);
 /// A little after a message is too old, so that it is when it is looked at.
 const SWEEP_AFTER: Duration = Duration::from_millis(10);
 
+/// How long a queue that is to be opened anew waits for what is in flight, at most: longer than an adapter waits for an answer.
+const RENEW_PATIENCE: Duration = Duration::from_secs(45);
+
 /// How long a returned delivery waits for the others in flight to be settled, since closing the queue returns them too.
 const RETURN_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -95,7 +98,8 @@ pub(crate) struct Delivery<B: Bus> {
     bus_pause: Duration,
     /// What is held of the queue.
     board: Board,
-    /// A delivery came back while the link says that it is up: nothing is handed over, and until this time the rest is waited for.
+    /// A delivery came back while the link says that it is up, or the queue is to be opened anew: nothing is handed over, and until this time the rest is
+    /// waited for.
     returned: Option<Instant>,
     /// When the failures are tried again.
     bounce_at: Option<Instant>,
@@ -144,7 +148,8 @@ impl<B: Bus> Delivery<B> {
                 self.board.wants_more() && !found && (!self.stopping || queue.begun() > 0)
             });
             let sweep = self.sweep.as_ref().map(|sweep| sweep.until);
-            let wake = [self.open_at, self.returned, self.bounce_at, self.board.deadline(), self.sweep_at, sweep];
+            let wake =
+                [self.open_at, self.returned, self.bounce_at, self.board.deadline(), self.sweep_at, sweep, self.renew_at()];
             let wake = wake.into_iter().flatten().min();
             // Words first: they are what makes room.
             tokio::select! {
@@ -172,6 +177,12 @@ impl<B: Bus> Delivery<B> {
         self.close();
     }
 
+    /// When the queue is to be opened anew, unless it is about to be closed in any case.
+    fn renew_at(&self) -> Option<Instant> {
+        let at = self.queue.as_ref().and_then(Queue::renew_at);
+        at.filter(|_| self.returned.is_none() && self.sweep.is_none())
+    }
+
     fn is_idle(&self) -> bool {
         self.board.is_idle() && self.queue.as_ref().is_none_or(|queue| !self.up || queue.begun() == 0)
     }
@@ -182,6 +193,11 @@ impl<B: Bus> Delivery<B> {
         let due = |time: Option<Instant>| time.is_some_and(|time| time <= now);
         if due(self.board.deadline()) {
             self.board.wake(now);
+        }
+        if due(self.renew_at()) {
+            tracing::debug!(link = %self.link, "something of the link's queue has waited for long: the queue is opened anew before the bus takes it back");
+            self.board.rest();
+            self.returned = Some(now + RENEW_PATIENCE);
         }
         self.hand_over(now).await;
         let sweep_over = self.sweep.as_ref().is_some_and(|sweep| sweep.left.is_some() || sweep.until <= now);

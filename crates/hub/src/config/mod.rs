@@ -48,6 +48,9 @@ pub enum BusSettings {
     RabbitMq(RabbitSettings),
 }
 
+/// The least that RabbitMQ must allow, in seconds.
+const SHORTEST_CONSUMER_TIMEOUT: u64 = 15;
+
 /// A RabbitMQ, and how the hub proves itself there.
 #[derive(Clone)]
 pub struct RabbitSettings {
@@ -59,6 +62,8 @@ pub struct RabbitSettings {
     pub authority: Option<PathBuf>,
     /// Bytes that the queue of one link may hold.
     pub queue_bytes: Option<u64>,
+    /// How long RabbitMQ lets the hub hold a message, in seconds; absent: as RabbitMQ does unless it is told otherwise.
+    pub consumer_timeout_seconds: Option<u64>,
 }
 
 impl std::fmt::Debug for RabbitSettings {
@@ -281,11 +286,19 @@ impl Check<'_> {
             }
             urls.push(url.get_ref().clone());
         }
+        if let Some(seconds) =
+            entry.consumer_timeout_seconds.as_ref().filter(|seconds| *seconds.get_ref() < SHORTEST_CONSUMER_TIMEOUT)
+        {
+            let message = format!("a message is with the hub for longer than {} s at times", seconds.get_ref());
+            let help = format!("have RabbitMQ allow {SHORTEST_CONSUMER_TIMEOUT} s at least, and say it here");
+            self.fault(seconds.span(), message, help);
+        }
         BusSettings::RabbitMq(RabbitSettings {
             urls,
             password_file: entry.password_file.as_ref().map(|path| self.file(path)),
             authority: entry.authority.as_ref().map(|path| self.file(path)),
             queue_bytes: entry.queue_bytes,
+            consumer_timeout_seconds: entry.consumer_timeout_seconds.as_ref().map(|seconds| *seconds.get_ref()),
         })
     }
 

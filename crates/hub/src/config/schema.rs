@@ -145,6 +145,8 @@ pub(super) struct RabbitEntry {
     pub(super) authority: Option<Spanned<PathBuf>>,
     /// Bytes that the queue of one link may hold.
     pub(super) queue_bytes: Option<u64>,
+    /// RabbitMQ's own `consumer_timeout`, in seconds.
+    pub(super) consumer_timeout_seconds: Option<Spanned<u64>>,
 }
 
 /// `[dns]`
