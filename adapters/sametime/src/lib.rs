@@ -227,6 +227,7 @@ impl Sametime {
         let lost = |conn: &Conn| match &conn.state {
             State::In(session) => self.domains.get(session.person.domain()) != Some(&session.link),
             State::Judging(attempt) => self.domains.get(&attempt.domain) != Some(&attempt.link),
+            State::Redirected(redirected) => self.domains.get(&redirected.attempt.domain) != Some(&redirected.attempt.link),
             _ => false,
         };
         let mut lost: Vec<ConnId> = self.conns.iter().filter(|(_, conn)| lost(conn)).map(|(id, _)| *id).collect();

@@ -3,13 +3,13 @@
 //! One transaction reads the version, makes the change on what is registered then, and writes entries, audit rows and the next version: two
 //! nodes cannot overwrite one another, and a crash leaves a change whole or absent. Each node asks for the version twice a second.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use interchange_model::{Link, SettingsError};
+use interchange_model::{Link, MemberId, SettingsError};
 use serde::Serialize;
 use sqlx::{AnyConnection, Row as _};
 use tokio::sync::{Mutex, watch};
@@ -54,6 +54,8 @@ pub struct AuditRow {
 pub struct Members {
     store: Store,
     declared: Parts,
+    /// Members whose people are in a directory: the one thing of what is declared that can change while the hub runs.
+    directories: RwLock<BTreeSet<MemberId>>,
     check: Box<CheckLink>,
     /// One writer at a time in this process; the database sees to the others.
     writer: Mutex<()>,
@@ -85,6 +87,7 @@ impl Members {
         })?;
         Ok(Self {
             store,
+            directories: RwLock::new(declared.directories.clone()),
             declared,
             check,
             writer: Mutex::new(()),
@@ -113,10 +116,15 @@ impl Members {
         (known.version, known.directory.clone())
     }
 
-    /// What the configuration declares.
+    /// What the configuration declared when the hub started.
     #[must_use]
     pub fn declared(&self) -> &Parts {
         &self.declared
+    }
+
+    /// From now on the people of these members, and of no others, are in a directory, and have no accounts here.
+    pub fn set_directories(&self, directories: BTreeSet<MemberId>) {
+        *self.directories.write().unwrap_or_else(PoisonError::into_inner) = directories;
     }
 
     /// Checks a change, writes it with who made it, and has this node go by it. Answers the version that it made.
@@ -152,7 +160,9 @@ impl Members {
             Arc::new(read(&mut transaction).await.map_err(|error| unavailable(&error))?)
         };
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let after = before.with(by, change, &self.declared, Moment { now: wall.as_secs(), random })?;
+        let directories = self.directories.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let declared = Parts { directories, ..self.declared.clone() };
+        let after = before.with(by, change, &declared, Moment { now: wall.as_secs(), random })?;
         let parts = after.parts(&self.declared);
         if let Change::SetLink { link, .. } = change {
             let link = parts.links.iter().find(|known| known.id == *link).expect("it was just set");
