@@ -35,7 +35,7 @@ use std::time::Instant;
 
 use interchange_adapter::{Adapter, Alarm, Build, CloseReason, ConnId, Input, Now, Output, Platform};
 use interchange_model::{
-    Address, DeliveryId, Domain, Down, Health, LinkId, Outcome, Refusal, Settings, SettingsError, Token, Up,
+    Address, DeliveryId, Domain, Down, Health, LinkId, Outcome, Plain, Refusal, Settings, SettingsError, Token, Up,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -167,6 +167,7 @@ impl Sametime {
                     self.judge_waiting(&link);
                 }
             }
+            Down::Notice { link, text } => self.notice(&link, &text),
             // The hub itself is the server of these people: there is nobody else to be asked.
             Down::Check { link, from, to } => self.out.push(Output::Checked { link, from, to, result: Ok(()) }),
             // The protocol has no receipts; and clients are at this hub or not at all.
@@ -264,6 +265,16 @@ impl Sametime {
         self.submitted.insert(token, then);
         let link = envelope.origin.clone();
         self.out.push(Output::Broker(Up::Submit { token, link, envelope: Arc::new(envelope) }));
+    }
+
+    /// Shows words of the operator to everybody of a link who is signed in: as the administrator's, whom the protocol has for that.
+    fn notice(&mut self, link: &LinkId, text: &Plain) {
+        let of_link = |conn: &Conn| matches!(&conn.state, State::In(session) if session.link == *link);
+        let mut conns: Vec<ConnId> = self.conns.iter().filter(|(_, conn)| of_link(conn)).map(|(id, _)| *id).collect();
+        conns.sort_unstable();
+        for conn in conns {
+            send(&mut self.out, conn, &Message::new(0, codec::Body::Admin { text: text.as_str().into() }));
+        }
     }
 
     fn note(&mut self, conn: ConnId, text: &str) {

@@ -190,6 +190,29 @@ impl Members {
         Ok(next)
     }
 
+    /// Writes something that somebody has done, and that changes nothing of what is registered, into the audit log. Answers the version that it made.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`]; also where nothing is kept. Then it is not in the log.
+    pub async fn record(&self, by: &Actor, act: &str, about: (&str, &str), what: &serde_json::Value) -> Result<u64, StoreError> {
+        let _one = self.writer.lock().await;
+        let Some(registered) = &self.store.shared.registered else { return Err(StoreError::Volatile) };
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let stamp = Stamp { at: i64::try_from(wall.as_millis()).unwrap_or(i64::MAX), actor: &by.name, change: act };
+        let recorded = timeout(PATIENCE * 2, async {
+            let mut connection = registered.acquire().await?;
+            let (mut transaction, version) = registered.begin(&mut connection).await?;
+            let next = version + 1;
+            let number = i64::try_from(next).map_err(|error| sqlx::Error::Encode(error.into()))?;
+            audit(&mut transaction, number, about, &stamp, (None, Some(what.to_string()))).await?;
+            sqlx::query("UPDATE version SET version = $1").bind(number).execute(&mut *transaction).await?;
+            transaction.commit().await?;
+            Ok(next)
+        });
+        // This node takes the version up at its next look, as any other.
+        recorded.await.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(|source| failed(registered, source))
+    }
+
     /// Goes by what other nodes change, until it is dropped.
     pub async fn follow(&self) {
         let Some(registered) = &self.store.shared.registered else { return std::future::pending().await };
@@ -336,17 +359,26 @@ async fn write(
             None => sqlx::query("DELETE FROM entry WHERE kind = $1 AND id = $2").bind(*kind).bind(id),
         };
         query.execute(&mut *connection).await?;
-        let audit = sqlx::query(
-            "INSERT INTO audit (version, kind, id, at, actor, change, before, after) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-        );
-        let audit = audit.bind(version).bind(*kind).bind(id).bind(stamp.at).bind(stamp.actor).bind(stamp.change);
-        audit
-            .bind(before.map(|value| shown(kind, value)))
-            .bind(after.map(|value| shown(kind, value)))
-            .execute(&mut *connection)
-            .await?;
+        let shown = |value: Option<&String>| value.map(|value| shown(kind, value));
+        audit(connection, version, (kind, id), stamp, (shown(before), shown(after))).await?;
     }
     sqlx::query("UPDATE version SET version = $1").bind(version).execute(connection).await?;
+    Ok(())
+}
+
+/// Writes a row of the audit: about an entry, by its kind and id, as it was before and is after.
+async fn audit(
+    connection: &mut AnyConnection,
+    version: i64,
+    (kind, id): (&str, &str),
+    stamp: &Stamp<'_>,
+    (before, after): (Option<String>, Option<String>),
+) -> Result<(), sqlx::Error> {
+    let row = sqlx::query(
+        "INSERT INTO audit (version, kind, id, at, actor, change, before, after) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    );
+    let row = row.bind(version).bind(kind).bind(id).bind(stamp.at).bind(stamp.actor).bind(stamp.change);
+    row.bind(before).bind(after).execute(connection).await?;
     Ok(())
 }
 
