@@ -22,7 +22,7 @@ pub(crate) struct JsonLinesClient {
     commands: ChildStdin,
     events: Receiver<Value>,
     waiting: VecDeque<Value>,
-    program: Program,
+    _program: Program,
 }
 
 impl JsonLinesClient {
@@ -47,7 +47,7 @@ impl JsonLinesClient {
                 }
             }
         });
-        Self { name: name.to_owned(), commands, events, waiting: VecDeque::new(), program }
+        Self { name: name.to_owned(), commands, events, waiting: VecDeque::new(), _program: program }
     }
 
     /// Sends one command.
@@ -58,16 +58,6 @@ impl JsonLinesClient {
         if let Err(error) = self.commands.write_all(line.as_bytes()) {
             panic!("the client of {} takes no command: {error}", self.name);
         }
-    }
-
-    /// Stops the process, until it is told to go on.
-    pub(crate) fn freeze(&self) {
-        self.program.freeze();
-    }
-
-    /// Has it go on.
-    pub(crate) fn thaw(&self) {
-        self.program.thaw();
     }
 
     /// The first event, old or new, that `wanted` accepts; the others stay for later.

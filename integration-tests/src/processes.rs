@@ -118,16 +118,6 @@ impl Program {
         kill_process(Pid::from_child(&self.child), Signal::HUP).expect("the program runs");
     }
 
-    /// Stops all its processes, until they are told to go on.
-    pub fn freeze(&self) {
-        kill_process_group(self.group, Signal::STOP).expect("the program runs");
-    }
-
-    /// Has them go on.
-    pub fn thaw(&self) {
-        kill_process_group(self.group, Signal::CONT).expect("the program runs");
-    }
-
     /// What it printed so far.
     pub fn output(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.output).unwrap_or_default()).into_owned()

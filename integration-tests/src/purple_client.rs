@@ -164,16 +164,6 @@ impl PurpleClient {
         client
     }
 
-    /// Stops the process in the midst of whatever it does, until it is told to go on.
-    pub fn freeze(&self) {
-        self.client.freeze();
-    }
-
-    /// Has it go on.
-    pub fn thaw(&self) {
-        self.client.thaw();
-    }
-
     /// His address.
     pub fn address(&self) -> &str {
         &self.address

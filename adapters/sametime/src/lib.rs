@@ -78,6 +78,7 @@ fn build(build: Build<'_>) -> Result<Box<dyn Adapter>, SettingsError> {
         fetches: VecDeque::new(),
         fetched: None,
         last_number: 0,
+        started: None,
         stopped: false,
     }))
 }
@@ -121,6 +122,8 @@ struct Sametime {
     /// When the last turn of these was.
     fetched: Option<Instant>,
     last_number: u64,
+    /// When it first heard of links.
+    started: Option<Instant>,
     stopped: bool,
 }
 
@@ -199,6 +202,7 @@ impl Sametime {
     }
 
     fn links_changed(&mut self, now: Now, links: &[interchange_model::Link], hosted: Arc<HashSet<Domain>>) {
+        self.started.get_or_insert(now.instant);
         let mut before = std::mem::take(&mut self.links);
         self.domains.clear();
         for link in links {

@@ -268,7 +268,8 @@ impl Sametime {
     }
 
     fn sign_in(&mut self, now: Now, conn: ConnId, attempt: Attempt, person: Address, account: Account) {
-        let (Some(link), Some(known)) = (self.links.get(&attempt.link), self.conns.get_mut(&conn)) else { return };
+        let (Some(link), Some(known)) = (self.links.get_mut(&attempt.link), self.conns.get_mut(&conn)) else { return };
+        link.memory.is_back(&person);
         let most = link.settings.logins;
         let privacy = link.memory.privacy(&person);
         let id = ids::of_own(&person, &link.domains);
