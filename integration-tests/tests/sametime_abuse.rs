@@ -184,8 +184,11 @@ fn sign_in(hub: SocketAddr, user: &str) -> TcpStream {
     }
 }
 
+/// Channels that end, each with the reason.
+type Ends = Vec<(u32, u32)>;
+
 /// What somebody who has signed in says and no client would, and the ends that the hub answers it with: of a channel, or of the connection (0).
-fn attacks_after_login() -> Vec<(&'static str, Vec<u8>, Vec<(u32, u32)>)> {
+fn attacks_after_login() -> Vec<(&'static str, Vec<u8>, Ends)> {
     let open = |id: u32, service: u32| {
         let data = if service == service::MESSAGES { ClientType::PLAIN.to_create() } else { Vec::new() };
         let target = IdBlock { user: format!("@E {ALICE}").as_str().into(), community: WireString::default() };
@@ -255,7 +258,7 @@ fn abuse_21_22_24_nor_does_somebody_harm_others_who_has_signed_in_or_only_connec
             let _ = socket.write_all(bytes);
             let _ = socket.write_all(&Message::destroy(0, reason::NONE).encode());
             let said = said_until_closed(&mut socket, attack);
-            let ended: Vec<(u32, u32)> = said
+            let ended: Ends = said
                 .iter()
                 .filter_map(|message| match message.body {
                     Body::Destroy { reason, .. } => Some((message.channel, reason)),
