@@ -15,7 +15,7 @@ packages="
     rabbitmq-server
     prometheus
     postgresql-15 postgresql-client-15
-    slapd
+    slapd stunnel4
     sip-tester
     python3 python3-slixmpp python3-venv
     liblinphone10 linphone-common
@@ -85,6 +85,9 @@ done
 # It has no unit, only a script of the old kind.
 case "$missing " in
     *" slapd "*) as_root update-rc.d slapd disable ;;
+esac
+case "$missing " in
+    *" stunnel4 "*) as_root update-rc.d stunnel4 disable ;;
 esac
 
 fetch_schemathesis

@@ -46,6 +46,8 @@ static struct mwSession *session;
 static struct meanwhile_services services;
 static gint64 port;
 static gboolean stays;
+/* It leaves one server for another, which is no end. */
+static gboolean moves;
 
 /* ---- the connection */
 
@@ -116,6 +118,19 @@ static void io_close(G_GNUC_UNUSED struct mwSession *of)
 
 /* ---- the session */
 
+/* Later, since the library is in the midst of reading; it starts no session that has not stopped. */
+static gboolean move_to(gpointer host)
+{
+    moves = TRUE;
+    mwSession_stop(session, 0);
+    moves = FALSE;
+    disconnect();
+    if (connect_to(host)) {
+        mwSession_start(session);
+    }
+    return G_SOURCE_REMOVE;
+}
+
 static void on_state(struct mwSession *of, enum mwSessionState state, gpointer info)
 {
     if (state == mwSession_STARTED) {
@@ -129,23 +144,18 @@ static void on_state(struct mwSession *of, enum mwSessionState state, gpointer i
         /* Without a status nobody sees it. */
         struct mwUserStatus active = { .status = mwStatus_ACTIVE };
         mwSession_setUserStatus(of, &active);
-    } else if (state == mwSession_STOPPING) {
+    } else if (state == mwSession_STOPPING && !moves) {
         guint32 code = GPOINTER_TO_UINT(info);
         char *reason = mwError(code);
         stopped(code, reason);
         g_free(reason);
     } else if (state == mwSession_LOGIN_REDIR) {
-        char *host = g_strdup(info);
-        json_lines_event("redirected", "host", host, NULL);
+        json_lines_event("redirected", "host", (const char *)info, NULL);
         if (stays) {
             mwSession_forceLogin(of);
         } else {
-            disconnect();
-            if (connect_to(host)) {
-                mwSession_start(of);
-            }
+            g_idle_add_full(G_PRIORITY_DEFAULT, move_to, g_strdup(info), g_free);
         }
-        g_free(host);
     }
 }
 

@@ -3,7 +3,9 @@
    purple_client DIRECTORY: the directory is its own, for settings and contacts.
 
    Commands: {"op": ...}
-     sign_on   protocol, username, password, options {name: text, number or flag}, contacts [address, ...]
+     sign_on   protocol, username, password, options {name: text, number or flag}, contacts [address, ...],
+               returns: whether it signs on again by itself, as Pidgin and Finch do, after an error that libpurple
+               does not call fatal; they wait 8 seconds and more, this one half a second
      send      to, and text or html
      typing    to, active
      leave     who: closes the conversation with him
@@ -35,6 +37,9 @@
 
 static GMainLoop *loop;
 static PurpleAccount *account;
+static gboolean returns;
+
+#define RETURNS_AFTER_MILLISECONDS 500
 
 /* ---- glib's main loop for libpurple */
 
@@ -243,6 +248,14 @@ static void on_signed_off(G_GNUC_UNUSED PurpleConnection *connection)
     json_lines_event("signed_off", NULL);
 }
 
+static gboolean sign_on_again(G_GNUC_UNUSED gpointer data)
+{
+    if (purple_account_is_disconnected(account)) {
+        purple_account_connect(account);
+    }
+    return G_SOURCE_REMOVE;
+}
+
 static void on_connection_error(G_GNUC_UNUSED PurpleConnection *connection, PurpleConnectionError reason, const char *text)
 {
     static const char *const names[] = {
@@ -252,6 +265,9 @@ static void on_connection_error(G_GNUC_UNUSED PurpleConnection *connection, Purp
         "certificate-self-signed", "certificate-other",
     };
     json_lines_event("connection_error", "reason", reason < G_N_ELEMENTS(names) ? names[reason] : "other", "text", text, NULL);
+    if (returns && !purple_connection_error_is_fatal(reason)) {
+        g_timeout_add(RETURNS_AFTER_MILLISECONDS, sign_on_again, NULL);
+    }
 }
 
 static void connect_signals(void)
@@ -315,6 +331,7 @@ static void sign_on(JsonObject *command)
         refuse("sign_on", account != NULL ? "there is an account" : "no such protocol, or no username");
         return;
     }
+    returns = json_lines_flag_of(command, "returns");
     account = purple_account_new(username, protocol);
     purple_account_set_password(account, json_lines_text_of(command, "password"));
     if (json_object_has_member(command, "options")) {

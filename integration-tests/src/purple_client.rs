@@ -28,6 +28,7 @@ pub struct PurpleAccount {
     password: String,
     options: Value,
     contacts: Vec<String>,
+    returns: bool,
     /// A host and its certificate (PEM), which the person has looked at and accepted.
     accepted: Option<(String, String)>,
 }
@@ -43,6 +44,7 @@ impl PurpleAccount {
             // No calendar: there is no Exchange.
             options: json!({ "server": server.to_string(), "transport": "tcp", "dont-publish": true }),
             contacts: Vec::new(),
+            returns: false,
             accepted: None,
         }
     }
@@ -62,6 +64,7 @@ impl PurpleAccount {
             password: password.to_owned(),
             options: json!({ "server": server.ip().to_string(), "port": server.port(), "fake_client_id": false }),
             contacts: Vec::new(),
+            returns: false,
             accepted: None,
         }
     }
@@ -69,6 +72,12 @@ impl PurpleAccount {
     /// With one more option of the account.
     pub fn with_option(mut self, name: &str, value: Value) -> Self {
         self.options[name] = value;
+        self
+    }
+
+    /// Signs on again by itself after an error that libpurple does not call fatal, as Pidgin and Finch do.
+    pub fn that_returns(mut self) -> Self {
+        self.returns = true;
         self
     }
 
@@ -142,7 +151,7 @@ impl PurpleClient {
         client.expect("start", STARTS_WITHIN, |event| is(event, "ready"));
         client.command(&json!({
             "op": "sign_on", "protocol": account.protocol, "username": account.username, "password": account.password,
-            "options": account.options, "contacts": account.contacts,
+            "options": account.options, "contacts": account.contacts, "returns": account.returns,
         }));
         Self { address: account.address.clone(), client }
     }

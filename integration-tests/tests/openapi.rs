@@ -27,7 +27,8 @@ fn every_answer_is_one_of_the_document_s_and_none_is_a_fault_of_the_hub() {
     files.ask(names.port(), names.port());
     files.by_invitation();
     let closed = ReservedPort::any();
-    files.configure(&authority, &[LinkSettings::xmpp("acme", "acme.example", closed.number())]);
+    let people = LinkSettings::sametime("acme-sametime", "people.example");
+    files.configure(&authority, &[LinkSettings::xmpp("acme", "acme.example", closed.number()), people]);
     let hub = files.start();
     let (port, token) = (files.admin.number(), files.operator_token());
     let operator = Api::new(port, &token);

@@ -1,10 +1,14 @@
 //! People who sign in at the hub with real Sametime clients (libmeanwhile, and libpurple's plugin) and people on a real XMPP server.
 
+use std::process::Command;
 use std::time::Duration;
 
+use interchange_integration_tests::api::Api;
+use interchange_integration_tests::hub::binary;
 use interchange_integration_tests::meanwhile_client::MeanwhileClient;
 use interchange_integration_tests::purple_client::{PurpleAccount, PurpleClient};
 use interchange_integration_tests::sametime_community::{ALICE, BOB, PASSWORD, SametimeCommunity};
+use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(20);
 const QUIET: Duration = Duration::from_millis(500);
@@ -127,6 +131,49 @@ fn a_message_that_nobody_gets_is_told_to_its_sender() {
     let told =
         bob.saw("failed", SOON, |_| true).or_else(|| bob.saw("message", SOON, |event| event["from"] == "nobody@acme.example"));
     assert!(told.is_some(), "Bob is told that nobody got it");
+    bob.expect_no_warning();
+}
+
+#[test]
+fn an_operator_s_notice_is_shown_to_everybody_of_the_link_who_is_here_and_is_in_the_audit_log() {
+    const WORDS: &str = "The hub restarts at noon: Grüße & < >";
+    let community = SametimeCommunity::start();
+    let mut alice = community.alice();
+    let mut bob = community.meanwhile("bob");
+    let mut carol = PurpleClient::sign_on(&PurpleAccount::sametime("carol", PASSWORD, community.address()));
+    let configuration = community.files.configuration();
+    let notice = |link: &str, text: &str| {
+        let mut command = Command::new(binary());
+        command.args(["notice", link, text]).current_dir(configuration.parent().expect("a folder"));
+        let output = command.output().expect("the hub's binary runs");
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        (output.status.success(), said)
+    };
+    let (good, said) = notice("globex", WORDS);
+    assert!(good && said.starts_with("done: version "), "{said}");
+    assert_eq!(bob.saw("admin", SOON, |_| true).expect("libmeanwhile has it")["text"], WORDS);
+    let window = carol.saw("notice", SOON, |_| true).expect("a window of Pidgin");
+    assert!(window["text"].as_str().is_some_and(|text| text.ends_with(WORDS)), "{window}");
+    for (link, text, says) in [
+        ("acme", WORDS, "signed in at their own server"),
+        ("nowhere", WORDS, "there is no link `nowhere`"),
+        ("globex", " ", "a text of 1 to 4000 bytes"),
+    ] {
+        let (good, said) = notice(link, text);
+        assert!(!good && said.contains(says), "{link}: {said}");
+    }
+    let api = Api::new(community.files.admin.number(), &community.files.operator_token());
+    let (_, audit) = api.get("audit");
+    let [row, ..] = audit.as_array().expect("rows").as_slice() else { panic!("{audit}") };
+    let [change, actor, id] = ["change", "actor", "id"].map(|field| row[field].as_str().expect("a text"));
+    assert_eq!((change, actor, id, &row["after"]["text"]), ("send-notice", "operator", "globex", &json!(WORDS)));
+    // Nobody else may, and what is registered can be changed as before.
+    let (status, auditor) = api.post("users", &json!({"user": "eve", "role": "auditor"}));
+    assert_eq!(status, 201, "{auditor}");
+    let auditor = Api::new(community.files.admin.number(), auditor["token"].as_str().expect("a token"));
+    assert_eq!(auditor.post("notices", &json!({"link": "globex", "text": WORDS})).0, 403);
+    assert!(bob.saw("admin", QUIET, |_| true).is_none());
+    alice.expect_no_message(QUIET);
     bob.expect_no_warning();
 }
 

@@ -1,19 +1,13 @@
-//! Sametime clients when something goes wrong: the hub is killed, or somebody sends what no client would; and every state and every kind of
-//! text, as real clients on both sides show it.
+//! Sametime clients when the hub is killed; and every state and every kind of text, as real clients on both sides show it.
 
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use interchange_integration_tests::faults::proxy::{FaultProxy, Mode};
 use interchange_integration_tests::meanwhile_client::MeanwhileClient;
 use interchange_integration_tests::purple_client::{PurpleAccount, PurpleClient};
 use interchange_integration_tests::sametime_community::{ALICE, BOB, CAROL, PASSWORD, SametimeCommunity};
 use interchange_integration_tests::xmpp_client::XmppClient;
-use interchange_sametime::codec::{
-    Body, ClientType, Create, Frame, Handshake, HandshakeMore, Login, Message, SEND_SAID, Said, Stream, WireString, service,
-};
-use interchange_sametime::reason;
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -22,8 +16,6 @@ const AGAIN: Duration = Duration::from_secs(60);
 const QUIET: Duration = Duration::from_millis(500);
 /// What a client keeps at the hub is durable within a second of the answer; and a bit.
 const KEPT_WITHIN: Duration = Duration::from_millis(1_500);
-/// How soon the hub must close a connection on which something was said that cannot be.
-const CLOSED_WITHIN: Duration = Duration::from_secs(5);
 
 const ACTIVE: u16 = 0x20;
 const MEETING: u16 = 0x08;
@@ -94,167 +86,68 @@ fn after_a_kill_of_the_hub_people_sign_in_again_and_find_everything() {
     carol.expect_no_warning();
 }
 
+/// As Pidgin's plugin names her.
+fn external(address: &str) -> String {
+    format!("@E {address}")
+}
+
 #[test]
-fn to_pidgin_s_plugin_a_kill_of_the_hub_is_a_fault_of_the_network() {
+fn pidgin_comes_back_by_itself_after_a_kill_of_the_hub_with_its_list_its_contacts_and_every_message() {
+    const MESSAGES: usize = 5;
     let mut community = SametimeCommunity::start();
-    let account = PurpleAccount::sametime("carol", PASSWORD, community.address());
     let mut alice = community.alice();
+    let way = FaultProxy::start(community.address());
+    let account = PurpleAccount::sametime("carol", PASSWORD, way.address()).that_returns();
+    // What another client of hers has stored.
+    let list = format!("Version=3.1.3\r\nG Work2 Work O\r\nU @E;{ALICE}2:: {ALICE},\r\n");
+    let mut elsewhere = community.meanwhile("carol");
+    assert_eq!(elsewhere.store_and_load(0, &list, SOON), list);
+    elsewhere.sign_out();
     let mut carol = PurpleClient::sign_on(&account);
+    let asks = alice.saw("presence", SOON, |event| is_from(event, CAROL) && event["type"] == "subscribe");
+    assert!(asks.is_some(), "whom the stored list holds is watched");
+    alice.send_raw(&format!("<presence type='subscribed' to='{CAROL}'/>"));
+    carol.expect_presence(&external(ALICE), "active", SOON);
     alice.send(CAROL, "before", "before the kill");
     assert_eq!(carol.expect_message(SOON).text, "before the kill");
+    thread::sleep(KEPT_WITHIN);
+
+    // The hub takes them and says them; but nothing comes through, and it does not know whether she has them.
+    way.set(Mode::BlackHole);
+    for number in 0..MESSAGES {
+        alice.send(CAROL, &format!("l{number}"), &format!("lost on the way {number}"));
+    }
+    let accepted = |hub: &str| hub.lines().filter(|line| line.contains("\"accepted\"") && line.contains("\"text\"")).count();
+    let deadline = Instant::now() + SOON;
+    while accepted(&community.hub().log()) < 1 + MESSAGES {
+        assert!(Instant::now() < deadline, "{}", community.hub().log());
+        thread::sleep(Duration::from_millis(10));
+    }
+    thread::sleep(QUIET);
     community.kill_hub();
-    // Pidgin and Finch sign on again by themselves after this reason, but not after "name-in-use" or "authentication-failed"; the library
-    // itself never does.
+    way.cut_now();
+    way.set(Mode::Through);
     let (reason, text) = carol.expect_connection_error(SOON);
     assert_eq!(reason, "network", "{text}");
+    alice.send_raw("<presence><show>away</show><status>Since the hub is gone</status></presence>");
     community.start_hub();
-    let mut carol = PurpleClient::sign_on(&account);
-    alice.send(CAROL, "after", "after the kill");
-    assert_eq!(carol.expect_message(AGAIN).text, "after the kill");
-    carol.send(&format!("@E {ALICE}"), "here again");
+
+    carol.expect_signed_on(AGAIN);
+    carol.expect_note(&external(ALICE), "Since the hub is gone", AGAIN);
+    for number in 0..MESSAGES {
+        assert_eq!(carol.expect_message(AGAIN).text, format!("lost on the way {number}"));
+    }
+    carol.send(&external(ALICE), "here again");
     assert_eq!(alice.expect_message(AGAIN).body, "here again");
     carol.expect_no_message(QUIET);
-}
+    assert!(alice.saw("error", Duration::ZERO, |_| true).is_none(), "nothing was lost");
 
-fn connect(hub: SocketAddr) -> TcpStream {
-    let socket = TcpStream::connect(hub).expect("the hub listens");
-    socket.set_nodelay(true).expect("an open socket takes options");
-    socket.set_write_timeout(Some(CLOSED_WITHIN)).expect("an open socket takes options");
-    socket
-}
-
-/// What the hub says until it closes the connection.
-#[track_caller]
-fn said_until_closed(socket: &mut TcpStream, attack: &str) -> Vec<Message> {
-    let deadline = Instant::now() + CLOSED_WITHIN;
-    let mut stream = Stream::default();
-    let mut chunk = [0; 4_096];
-    loop {
-        // No time at all would mean for ever.
-        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        socket.set_read_timeout(Some(left)).expect("an open socket takes options");
-        match socket.read(&mut chunk) {
-            Ok(0) => break,
-            Ok(count) => stream.push(&chunk[..count]),
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => break,
-            Err(error) => panic!("{attack}: the hub has not closed within {CLOSED_WITHIN:?}: {error}"),
-        }
-        assert!(Instant::now() < deadline, "{attack}: the hub goes on talking for {CLOSED_WITHIN:?}");
-    }
-    let mut messages = Vec::new();
-    while let Some(frame) = stream.next(1 << 20).expect("the hub speaks the protocol") {
-        if let Frame::Message(bytes) = frame {
-            messages.push(Message::decode(&bytes).expect("the hub speaks the protocol"));
-        }
-    }
-    messages
-}
-
-fn handshake() -> Vec<u8> {
-    let more = HandshakeMore { unknown: 0x0100, zero: 0, host: WireString::default() };
-    let handshake = Handshake { major: 0x1e, minor: 0x1d, login_type: 0x1700, more: Some(more), ..Handshake::default() };
-    Message::new(0, Body::Handshake(handshake)).encode()
-}
-
-/// A frame with these bytes behind the header of a message.
-fn frame(kind: u16, options: u16, inside: &[u8]) -> Vec<u8> {
-    let mut message = kind.to_be_bytes().to_vec();
-    message.extend(options.to_be_bytes());
-    message.extend([0_u8; 4]);
-    message.extend(inside);
-    let length = u32::try_from(message.len()).expect("a short message");
-    [&length.to_be_bytes()[..], &message].concat()
-}
-
-/// What no client sends, and the reason that the hub gives for its goodbye; `None`: it closes without a word, since the other would not understand it.
-fn attacks() -> Vec<(&'static str, Vec<u8>, Option<u32>)> {
-    let after_handshake = |bytes: &[u8]| [&handshake()[..], bytes].concat();
-    let endless: Vec<u8> = [&[0x7f, 0xff, 0xff, 0xff][..], &vec![0; 256 * 1024]].concat();
-    // A login type, and a name of 65,535 bytes of which three are there.
-    let long_name = frame(1, 0, &[0x17, 0x00, 0xff, 0xff, b'b', b'o', b'b']);
-    // A whole name, and a password of 4 GiB.
-    let long_password = frame(1, 0, &[0x17, 0x00, 0, 3, b'b', b'o', b'b', 0xff, 0xff, 0xff, 0xff, 1, 2]);
-    // Attributes of 4 GiB before everything else.
-    let long_attributes = frame(0, 0x8000, &[0xff, 0xff, 0xff, 0xff]);
-    // A privacy list of 4 thousand million people.
-    let long_list = frame(0x0b, 0, &[1, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0]);
-    let login = Message::new(0, Body::Login(Login { login_type: 0x1700, name: "bob".into(), ..Login::default() })).encode();
-    let create = Create {
-        id: 3,
-        service: service::MESSAGES,
-        protocol: service::MESSAGES,
-        data: ClientType::PLAIN.to_create(),
-        ..Create::default()
-    };
-    let create = Message::new(0, Body::Create(create)).encode();
-    let words = Body::Send { kind: SEND_SAID, payload: Said::Text("hello".into()).write() };
-    let words = Message::new(3, words).encode();
-    let flood = [vec![0x80; 1 << 20], frame(0x7777, 0, &[]).repeat(5_000)].concat();
-    vec![
-        ("2 GiB at once", endless.clone(), None),
-        ("2 GiB behind a keep-alive", [&[0x80][..], &endless].concat(), Some(reason::PROTOCOL)),
-        ("64 KiB before the login", after_handshake(&[0, 1, 0, 0]), Some(reason::PROTOCOL)),
-        ("another protocol", b"GET / HTTP/1.1\r\nHost: hub.example\r\n\r\n".to_vec(), None),
-        ("a name that is not there", after_handshake(&long_name), None),
-        ("a password that is not there", after_handshake(&long_password), None),
-        ("attributes that are not there", long_attributes, None),
-        ("a list that is not there", after_handshake(&long_list), None),
-        ("a login before the handshake", login, Some(reason::PROTOCOL)),
-        ("a second handshake", after_handshake(&handshake()), Some(reason::PROTOCOL)),
-        ("a channel before the login", after_handshake(&create), Some(reason::PROTOCOL)),
-        ("words before the login", after_handshake(&words), Some(reason::PROTOCOL)),
-        ("a flood of keep-alives and unknown messages", flood, Some(reason::RESTRICTED)),
-    ]
-}
-
-#[test]
-fn abuse_21_22_23_what_no_client_sends_ends_its_connection_and_touches_nobody_else() {
-    const ROUNDS: usize = 10;
-    const SILENT: usize = 40;
-    const MEMORY: u64 = 32 * 1024 * 1024;
-    let mut community = SametimeCommunity::start();
-    let hub = community.address();
-    let mut alice = community.alice();
-    let mut bob = community.meanwhile("bob");
-    let mut talk = |round: usize| {
-        alice.send(BOB, &format!("r{round}"), &format!("to Bob {round}"));
-        assert_eq!(bob.expect_message(SOON).text, format!("to Bob {round}"));
-        bob.send(ALICE, &format!("to Alice {round}"));
-        assert_eq!(alice.expect_message(SOON).body, format!("to Alice {round}"));
-        bob.expect_no_warning();
-    };
-    talk(0);
-    let before = community.hub().usage().resident_bytes;
-    // They say nothing more: that they are closed after 30 s is a matter of the adapter's own tests.
-    let silent: Vec<TcpStream> = (0..SILENT)
-        .map(|_| {
-            let mut socket = connect(hub);
-            let half: Vec<u8> = [&[0, 0, 0x40, 0][..], &[0; 8 * 1024]].concat();
-            socket.write_all(&half).expect("the hub takes half a frame");
-            socket
-        })
-        .collect();
-    let attacks = attacks();
-    for round in 1..=ROUNDS {
-        for (attack, bytes, goodbye) in &attacks {
-            let mut socket = connect(hub);
-            // The hub may close before it has all.
-            let _ = socket.write_all(bytes);
-            let said = said_until_closed(&mut socket, attack);
-            let reasons: Vec<u32> = said
-                .iter()
-                .filter_map(|message| match message.body {
-                    Body::Destroy { reason, .. } if message.channel == 0 => Some(reason),
-                    _ => None,
-                })
-                .collect();
-            assert_eq!(reasons, Vec::from_iter(*goodbye), "{attack}: {said:?}");
-        }
-        talk(round);
-    }
-    let after = community.hub().usage().resident_bytes;
-    assert!(after.saturating_sub(before) <= MEMORY, "{before} bytes have become {after}");
-    drop(silent);
+    // What a client shows that has no list of its own, comes from the hub.
+    let mut fresh = PurpleClient::sign_on(&account);
+    let away = fresh.expect_presence(&external(ALICE), "away", SOON);
+    assert!(away.online, "{away:?}");
+    let contacts: Vec<String> = fresh.contacts().into_iter().map(|contact| contact.who).collect();
+    assert_eq!(contacts, [external(ALICE)]);
 }
 
 /// The name of a state, what its stanza holds, and what a Sametime client shows.

@@ -185,6 +185,8 @@ impl Ocs {
             Down::Delivered { link, id } => self.delivered(now, &link, id),
             // Answers come back on the connection that the request went out on: to the hub that sent it.
             Down::Relayed { .. } => {}
+            // People are signed in at the member's own server.
+            Down::Notice { .. } => {}
             Down::Check { link, from, to } => self.check_link(now, link, from, to),
             Down::Told { link, envelope } => self.told(now, &link, &envelope),
             Down::Remembered { link, entries } => self.remembered(now, &link, &entries),

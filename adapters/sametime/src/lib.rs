@@ -35,7 +35,7 @@ use std::time::Instant;
 
 use interchange_adapter::{Adapter, Alarm, Build, CloseReason, ConnId, Input, Now, Output, Platform};
 use interchange_model::{
-    Address, DeliveryId, Domain, Down, Health, LinkId, Outcome, Refusal, Settings, SettingsError, Token, Up,
+    Address, DeliveryId, Domain, Down, Health, LinkId, Outcome, Plain, Refusal, Settings, SettingsError, Token, Up,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -78,6 +78,7 @@ fn build(build: Build<'_>) -> Result<Box<dyn Adapter>, SettingsError> {
         fetches: VecDeque::new(),
         fetched: None,
         last_number: 0,
+        started: None,
         stopped: false,
     }))
 }
@@ -121,6 +122,8 @@ struct Sametime {
     /// When the last turn of these was.
     fetched: Option<Instant>,
     last_number: u64,
+    /// When it first heard of links.
+    started: Option<Instant>,
     stopped: bool,
 }
 
@@ -167,6 +170,7 @@ impl Sametime {
                     self.judge_waiting(&link);
                 }
             }
+            Down::Notice { link, text } => self.notice(&link, &text),
             // The hub itself is the server of these people: there is nobody else to be asked.
             Down::Check { link, from, to } => self.out.push(Output::Checked { link, from, to, result: Ok(()) }),
             // The protocol has no receipts; and clients are at this hub or not at all.
@@ -198,6 +202,7 @@ impl Sametime {
     }
 
     fn links_changed(&mut self, now: Now, links: &[interchange_model::Link], hosted: Arc<HashSet<Domain>>) {
+        self.started.get_or_insert(now.instant);
         let mut before = std::mem::take(&mut self.links);
         self.domains.clear();
         for link in links {
@@ -227,6 +232,7 @@ impl Sametime {
         let lost = |conn: &Conn| match &conn.state {
             State::In(session) => self.domains.get(session.person.domain()) != Some(&session.link),
             State::Judging(attempt) => self.domains.get(&attempt.domain) != Some(&attempt.link),
+            State::Redirected(redirected) => self.domains.get(&redirected.attempt.domain) != Some(&redirected.attempt.link),
             _ => false,
         };
         let mut lost: Vec<ConnId> = self.conns.iter().filter(|(_, conn)| lost(conn)).map(|(id, _)| *id).collect();
@@ -263,6 +269,16 @@ impl Sametime {
         self.submitted.insert(token, then);
         let link = envelope.origin.clone();
         self.out.push(Output::Broker(Up::Submit { token, link, envelope: Arc::new(envelope) }));
+    }
+
+    /// Shows words of the operator to everybody of a link who is signed in: as the administrator's, whom the protocol has for that.
+    fn notice(&mut self, link: &LinkId, text: &Plain) {
+        let of_link = |conn: &Conn| matches!(&conn.state, State::In(session) if session.link == *link);
+        let mut conns: Vec<ConnId> = self.conns.iter().filter(|(_, conn)| of_link(conn)).map(|(id, _)| *id).collect();
+        conns.sort_unstable();
+        for conn in conns {
+            send(&mut self.out, conn, &Message::new(0, codec::Body::Admin { text: text.as_str().into() }));
+        }
     }
 
     fn note(&mut self, conn: ConnId, text: &str) {

@@ -11,6 +11,8 @@ pub(crate) const COUNTED: usize = 2_048;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// A client that was silent so long is asked whether it lives.
 pub(crate) const SILENCE: Duration = Duration::from_secs(60);
+/// After a start, those who were here before it are waited for so long: Pidgin comes back after 8 to 60 s.
+pub(crate) const RETURN: Duration = Duration::from_secs(60);
 /// Bytes of a login name.
 pub(crate) const NAME: usize = 255;
 /// Channels to the server's services, of one connection.

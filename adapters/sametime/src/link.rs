@@ -39,6 +39,8 @@ struct Kept {
     values: BTreeMap<u32, Vec<u8>>,
     privacy: Option<Privacy>,
     bytes: usize,
+    /// Their client has been here before the start, and not since.
+    is_away_since_start: bool,
 }
 
 impl Memory {
@@ -51,6 +53,7 @@ impl Memory {
                 (Some("value"), Some(person), Some(key)) => {
                     if let Ok(key) = u32::from_str_radix(key, 16) {
                         let kept = self.people.entry(person.to_owned()).or_default();
+                        kept.is_away_since_start = true;
                         kept.bytes += value.len();
                         self.bytes += value.len();
                         kept.values.insert(key, value);
@@ -58,7 +61,9 @@ impl Memory {
                 }
                 (Some("privacy"), Some(person), None) => {
                     if let Ok(privacy) = Privacy::from_bytes(&value) {
-                        self.people.entry(person.to_owned()).or_default().privacy = Some(privacy);
+                        let kept = self.people.entry(person.to_owned()).or_default();
+                        kept.is_away_since_start = true;
+                        kept.privacy = Some(privacy);
                     }
                 }
                 _ => {}
@@ -69,6 +74,18 @@ impl Memory {
     /// Whether something is kept for somebody: then they have been here.
     pub(crate) fn knows(&self, person: &Address) -> bool {
         self.people.contains_key(&name(person))
+    }
+
+    /// Whether somebody was here before the hub started and may be about to come back.
+    pub(crate) fn may_return(&self, person: &Address) -> bool {
+        self.people.get(&name(person)).is_some_and(|kept| kept.is_away_since_start)
+    }
+
+    /// Somebody has come back.
+    pub(crate) fn is_back(&mut self, person: &Address) {
+        if let Some(kept) = self.people.get_mut(&name(person)) {
+            kept.is_away_since_start = false;
+        }
     }
 
     pub(crate) fn value(&self, person: &Address, key: u32) -> Option<&Vec<u8>> {

@@ -13,7 +13,7 @@ use crate::codec::{
 };
 use crate::limits::{self, Bucket};
 use crate::person::{Hidden, Person};
-use crate::session::{Attempt, Conn, Proving, Session, State};
+use crate::session::{Attempt, Conn, Proving, Redirected, Session, State};
 use crate::{Sametime, ids, reason, send, session_of, translate};
 
 /// The version that we speak: of a higher minor one, the library would expect more in places.
@@ -109,8 +109,9 @@ impl Sametime {
             (_, Body::Destroy { .. }) if message.channel == 0 => self.close(now, conn, CloseReason::PeerClosed),
             (_, Body::Unknown { .. }) => {}
             (State::Greeting, Body::Handshake(handshake)) => self.greet(now, conn, &handshake),
-            // Nobody was sent elsewhere, so nobody needs to say that they would rather stay.
             (State::Proving(_), Body::Login(login)) => self.log_in(now, conn, &login),
+            // Only who was sent elsewhere may say that they would rather stay.
+            (State::Redirected(_), Body::Continue) => self.stays(conn),
             _ => {
                 self.note(conn, "a client is turned away: it speaks out of turn before it has signed in");
                 self.end(now, conn, reason::PROTOCOL, CloseReason::Refused);
@@ -119,7 +120,7 @@ impl Sametime {
     }
 
     fn greet(&mut self, now: Now, conn: ConnId, handshake: &Handshake) {
-        let Some(known) = self.conns.get_mut(&conn) else { return };
+        let Some(known) = self.conns.get(&conn) else { return };
         // Before it can send a password.
         let allowed = self.links.values().any(|link| link.settings.allows(known.transport, known.peer.ip()));
         if !allowed {
@@ -129,12 +130,26 @@ impl Sametime {
         }
         let pair = KeyPair::new(&self.random.random());
         let magic = self.random.random();
-        let more = AckMore { address: ipv4(known), magic, key: pair.public().to_vec() };
+        let key = if self.offers_key(known) { pair.public().to_vec() } else { Vec::new() };
+        let more = AckMore { address: ipv4(known), magic, key };
         // A client that is older than the version we speak is answered in its own.
         let minor = if handshake.major >= MAJOR { MINOR } else { handshake.minor.clamp(0x19, MINOR) };
         let ack = HandshakeAck { major: MAJOR, minor, more: Some(more) };
-        known.state = State::Proving(Box::new(Proving { pair, magic }));
-        send(&mut self.out, conn, &Message::new(0, Body::HandshakeAck(ack)));
+        send(&mut self.out, conn, &Message::new(0, Body::HandshakeAck(ack.clone())));
+        if let Some(known) = self.conns.get_mut(&conn) {
+            known.state = State::Proving(Box::new(Proving { pair, magic, ack }));
+        }
+    }
+
+    /// Whether one of the links that a client may be of offers a key: those of the listener, or else all that let it in.
+    fn offers_key(&self, conn: &Conn) -> bool {
+        let here = || self.links.values().map(|link| &link.settings).filter(|link| link.allows(conn.transport, conn.peer.ip()));
+        let of_port = || here().filter(|link| link.local_port == Some(conn.local_port));
+        if of_port().next().is_some() {
+            of_port().any(|link| link.diffie_hellman)
+        } else {
+            here().any(|link| link.diffie_hellman)
+        }
     }
 
     fn log_in(&mut self, now: Now, conn: ConnId, login: &Login) {
@@ -147,11 +162,8 @@ impl Sametime {
         let refused = match (self.link_of(name, port), password.ok().and_then(Password::new)) {
             (Ok((link, domain, user)), Some(password)) if (1..=limits::NAME).contains(&user.len()) => {
                 if self.links.get(&link).is_some_and(|link| link.settings.allows(transport, peer)) {
-                    let attempt = Attempt { link, domain, login_type: login.login_type, proof: Some((user, password)) };
-                    if let Some(known) = self.conns.get_mut(&conn) {
-                        known.state = State::Judging(Box::new(attempt));
-                    }
-                    return self.judge(conn);
+                    let (login_type, auth_type) = (login.login_type, login.auth_type);
+                    return self.attempts(conn, Attempt { link, domain, login_type, auth_type, proof: Some((user, password)) });
                 }
                 (reason::RESTRICTED, "it comes without TLS from outside its link's plain_networks")
             }
@@ -160,6 +172,31 @@ impl Sametime {
         };
         self.note(conn, &format!("a client is not signed in: {}", refused.1));
         self.end(now, conn, refused.0, CloseReason::Refused);
+    }
+
+    /// Somebody who may sign in here is judged, or is sent elsewhere.
+    fn attempts(&mut self, conn: ConnId, attempt: Attempt) {
+        let Some(known) = self.conns.get_mut(&conn) else { return };
+        let Some(host) = self.links.get(&attempt.link).and_then(|link| link.settings.redirect.clone()) else {
+            known.state = State::Judging(Box::new(attempt));
+            return self.judge(conn);
+        };
+        let State::Proving(proving) = std::mem::replace(&mut known.state, State::Over) else { return };
+        let text = format!("a client of {} is sent to {host}, by the link's setting `redirect`", attempt.domain);
+        known.state = State::Redirected(Box::new(Redirected { attempt, ack: proving.ack }));
+        let server = WireString::new(&host);
+        send(&mut self.out, conn, &Message::new(0, Body::Redirect { host: server.clone(), server }));
+        self.note(conn, &text);
+    }
+
+    /// Somebody who was sent elsewhere would rather stay, or cannot get there.
+    fn stays(&mut self, conn: ConnId) {
+        let Some(known) = self.conns.get_mut(&conn) else { return };
+        let State::Redirected(redirected) = std::mem::replace(&mut known.state, State::Over) else { return };
+        let Redirected { attempt, ack } = *redirected;
+        known.state = State::Judging(Box::new(attempt));
+        send(&mut self.out, conn, &Message::new(0, Body::HandshakeAck(ack)));
+        self.judge(conn);
     }
 
     /// Which link a login is of: that of the domain that was typed, of the listener, or the only one. With the domain, and the name without it.
@@ -231,7 +268,8 @@ impl Sametime {
     }
 
     fn sign_in(&mut self, now: Now, conn: ConnId, attempt: Attempt, person: Address, account: Account) {
-        let (Some(link), Some(known)) = (self.links.get(&attempt.link), self.conns.get_mut(&conn)) else { return };
+        let (Some(link), Some(known)) = (self.links.get_mut(&attempt.link), self.conns.get_mut(&conn)) else { return };
+        link.memory.is_back(&person);
         let most = link.settings.logins;
         let privacy = link.memory.privacy(&person);
         let id = ids::of_own(&person, &link.domains);
@@ -272,9 +310,12 @@ impl Sametime {
             creates: Bucket::channels(now.instant),
             opening: None,
         }));
-        let (kind, transport) = (attempt.login_type, known.transport.label());
+        let (kind, auth, transport) = (attempt.login_type, attempt.auth_type, known.transport.label());
         send(&mut self.out, conn, &Message::new(0, Body::LoginAck(ack)));
-        let text = format!("somebody of {} has signed in, by a client of type {kind:04x} over {transport}", person.domain());
+        let text = format!(
+            "somebody of {} has signed in, by a client of type {kind:04x} with a login of type {auth} over {transport}",
+            person.domain()
+        );
         let about = Some(About { link: attempt.link.clone(), sign: Ok(()) });
         self.out.push(Output::Note { conn, about, text });
         let entry = self.people.entry(person.clone()).or_insert_with(|| Person::new(attempt.link.clone()));

@@ -65,7 +65,7 @@ impl Sametime {
             return self.settle(link.clone(), delivery, Outcome::Refused(Refusal::Unavailable));
         }
         if !self.hand_out(now, link, delivery, envelope) {
-            self.absent(link, delivery, envelope);
+            self.absent(now, link, delivery, envelope);
         }
     }
 
@@ -100,8 +100,14 @@ impl Sametime {
     }
 
     /// A text for somebody who is not signed in.
-    fn absent(&mut self, link: &LinkId, delivery: DeliveryId, envelope: &Arc<Envelope>) {
+    fn absent(&mut self, now: Now, link: &LinkId, delivery: DeliveryId, envelope: &Arc<Envelope>) {
         let Some(known) = self.links.get(link) else { return };
+        // What was on its way when the hub stopped comes again at once, before anybody can be back: that is no reason to refuse it. The broker asks again
+        // when they are, and after a pause that is longer than this.
+        let just_started = self.started.is_some_and(|started| now.instant < started + limits::RETURN);
+        if just_started && known.memory.may_return(&envelope.to) {
+            return self.settle(link.clone(), delivery, Outcome::Absent);
+        }
         if known.memory.knows(&envelope.to) {
             return self.settle_absent(link, delivery);
         }

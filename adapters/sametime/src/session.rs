@@ -8,7 +8,7 @@ use interchange_adapter::{Alarm, Transport};
 use interchange_model::{Address, DevicePresence, Domain, LinkId};
 
 use crate::cipher::KeyPair;
-use crate::codec::{AwareId, Stream, UserStatus, WireString};
+use crate::codec::{AwareId, HandshakeAck, Stream, UserStatus, WireString};
 use crate::conversation::{Conversation, Pending};
 use crate::ids;
 use crate::limits::{self, Bucket};
@@ -38,6 +38,8 @@ pub(crate) enum State {
     Greeting,
     /// It has our key; a login is awaited.
     Proving(Box<Proving>),
+    /// It has said who it is, and was sent elsewhere; that it goes, or would rather stay, is awaited.
+    Redirected(Box<Redirected>),
     /// It has said who it is; what is kept for its link, or the judgement, is awaited. Nothing may come meanwhile.
     Judging(Box<Attempt>),
     /// Somebody has signed in.
@@ -50,6 +52,15 @@ pub(crate) enum State {
 pub(crate) struct Proving {
     pub(crate) pair: KeyPair,
     pub(crate) magic: u32,
+    /// What it was answered.
+    pub(crate) ack: HandshakeAck,
+}
+
+/// Somebody who was sent elsewhere.
+pub(crate) struct Redirected {
+    pub(crate) attempt: Attempt,
+    /// To be said again before it is let in: the library takes no login otherwise.
+    pub(crate) ack: HandshakeAck,
 }
 
 /// Somebody wants to sign in.
@@ -58,6 +69,8 @@ pub(crate) struct Attempt {
     /// Theirs: the one they typed, or the link's first.
     pub(crate) domain: Domain,
     pub(crate) login_type: u16,
+    /// How the password was wrapped: 2 or 4.
+    pub(crate) auth_type: u16,
     /// Name and password, until they can be judged.
     pub(crate) proof: Option<(String, interchange_adapter::Password)>,
 }
@@ -183,7 +196,7 @@ impl Conn {
         let partial = self.partial.map(|since| since + limits::PATIENCE);
         match &self.state {
             // The driver and the directory answer in less.
-            State::Securing | State::Greeting | State::Proving(_) | State::Judging(_) => {
+            State::Securing | State::Greeting | State::Proving(_) | State::Redirected(_) | State::Judging(_) => {
                 partial.into_iter().chain([self.opened + limits::PATIENCE]).min()
             }
             State::In(session) => {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use interchange_adapter::{Network, Transport};
-use interchange_model::{Settings, SettingsError};
+use interchange_model::{Domain, Settings, SettingsError};
 use serde::Deserialize;
 
 /// The platform has no settings of its own; its listeners are the hub's.
@@ -50,6 +50,13 @@ pub struct LinkSettings {
     pub probe: bool,
     /// How a contact is shown who is busy: `do-not-disturb` (default) or `meeting`.
     pub busy: BusyAs,
+    /// Whether clients are offered a Diffie-Hellman key, by which they wrap a password under RC2/128 (login type 4). Without it they use RC2/40 with the key
+    /// beside it (type 2), which hides nothing; there are clients that know no other. A handshake does not say whose link it is: the key is left out
+    /// where no link that its client may be of offers one. Default: true.
+    pub diffie_hellman: bool,
+    /// Another server, by its host name or IP address, to which clients of this link are sent when they sign in; the port is the one at which they came. A
+    /// client that cannot get there, or would rather stay, is served here. None by default.
+    pub redirect: Option<String>,
     /// Whether people of the link may see and write to each other here. This does not pass the broker: no trace, no barriers. Default: true.
     pub colleagues: bool,
 }
@@ -63,6 +70,8 @@ impl Default for LinkSettings {
             logins: 5,
             probe: true,
             busy: BusyAs::DoNotDisturb,
+            diffie_hellman: true,
+            redirect: None,
             colleagues: true,
         }
     }
@@ -80,6 +89,9 @@ impl LinkSettings {
         }
         if !(1..=16).contains(&read.logins) {
             return Err(SettingsError::new("logins", "must be 1 to 16"));
+        }
+        if read.redirect.as_deref().is_some_and(|host| host.parse::<IpAddr>().is_err() && Domain::parse(host).is_err()) {
+            return Err(SettingsError::new("redirect", "must be a host name or an IP address, without a port"));
         }
         Ok(read)
     }
@@ -117,6 +129,9 @@ mod tests {
             (r#"{"local_port":0}"#, "local_port"),
             (r#"{"logins":0}"#, "logins"),
             (r#"{"logins":17}"#, "logins"),
+            (r#"{"redirect":""}"#, "redirect"),
+            (r#"{"redirect":"hub2.example:1533"}"#, "redirect"),
+            (r#"{"redirect":"two words"}"#, "redirect"),
         ] {
             assert_eq!(read(json).unwrap_err().path, path, "{json}");
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use common::*;
 use interchange_adapter::{CloseReason, ConnId, Input, Output, SignInError, Transport};
 use interchange_model::{Down, Health, Outcome, Up};
-use interchange_sametime::cipher::Encryptor;
+use interchange_sametime::cipher::{Encryptor, KeyPair};
 use interchange_sametime::codec::{Body as Words, Login, Message, Privacy, WireString};
 use interchange_sametime::reason;
 
@@ -46,6 +46,95 @@ fn somebody_signs_in_by_either_type_of_login() {
     world.say(conn, &weak_login("bob", "secret"));
     world.judge();
     assert!(matches!(world.taken(conn)[..], [Message { body: Words::LoginAck(_), .. }]));
+}
+
+#[test]
+fn a_password_in_the_clear_and_a_token_are_no_login() {
+    let mut world = World::new(PLAIN);
+    for auth_type in [0, 1, 3, 5, 0xffff] {
+        let conn = world.open(Transport::Tcp, "192.0.2.77");
+        world.greet(conn).unwrap();
+        let login = Login { login_type: 0x1700, name: "alice".into(), auth_data: b"secret".to_vec(), auth_type, unknown: 0 };
+        world.say(conn, &Message::new(0, Words::Login(login)));
+        assert_eq!((world.judge(), ended(&mut world, conn)), (0, Some(reason::WRONG)), "{auth_type}");
+    }
+}
+
+#[test]
+fn a_link_that_offers_no_key_has_its_clients_use_the_older_login() {
+    let weak = |more: &str| format!(r#"{{"plain_networks":["192.0.2.0/24"],"diffie_hellman":false{more}}}"#);
+    let key = |world: &mut World| {
+        let conn = world.open(Transport::Tcp, "192.0.2.77");
+        (conn, world.greet(conn).unwrap().1.len())
+    };
+    let mut world = World::new(&weak(""));
+    let (conn, length) = key(&mut world);
+    assert_eq!(length, 0);
+    world.say(conn, &weak_login("alice", "secret"));
+    assert_eq!(world.judge(), 1);
+    assert!(matches!(world.taken(conn)[..], [Message { body: Words::LoginAck(_), .. }]));
+    // A handshake says no name: one of two links is no reason to weaken the other's logins, but where the listener tells.
+    let links = |more: &str| vec![link("acme", &["acme.example"], &weak(more)), link("globex", &["globex.example"], PLAIN)];
+    assert_eq!(key(&mut World::of(links(""))).1, 64);
+    assert_eq!(key(&mut World::of(links(r#","local_port":1534"#))).1, 64, "another listener");
+    assert_eq!(key(&mut World::of(links(r#","local_port":1533"#))).1, 0);
+}
+
+/// Sent elsewhere; where to, and what is said to one that would rather stay.
+const ELSEWHERE: &str = r#"{"plain_networks":["192.0.2.0/24"],"redirect":"hub2.example"}"#;
+
+#[test]
+fn a_link_sends_its_clients_elsewhere_and_serves_those_that_would_rather_stay() {
+    let mut world = World::new(ELSEWHERE);
+    let conn = world.open(Transport::Tcp, "192.0.2.77");
+    let (magic, key) = world.greet(conn).unwrap();
+    let auth_data = interchange_sametime::cipher::seal_login("secret", &KeyPair::new(&[9; 64]), &key, magic).unwrap();
+    let login = Login { login_type: 0x1700, name: "alice".into(), auth_data, auth_type: 4, unknown: 0 };
+    world.say(conn, &Message::new(0, Words::Login(login)));
+    assert_eq!(
+        world.taken(conn),
+        [Message::new(0, Words::Redirect { host: "hub2.example".into(), server: "hub2.example".into() })]
+    );
+    assert_eq!((world.judge(), world.closed(conn)), (0, None), "nobody is asked about somebody who goes");
+    world.say(conn, &Message::new(0, Words::Continue));
+    // The library refuses the login without the handshake's answer before it, and hangs.
+    let again = world.taken(conn);
+    let [Message { body: Words::HandshakeAck(ack), .. }] = &again[..] else { panic!("{again:?}") };
+    assert_eq!(ack.more.as_ref().map(|more| (more.magic, more.key.clone())), Some((magic, key)));
+    assert_eq!(world.judge(), 1);
+    assert!(matches!(world.taken(conn)[..], [Message { body: Words::LoginAck(_), .. }]));
+    // Who goes closes this connection; who does neither is turned away.
+    let goes = world.open(Transport::Tcp, "192.0.2.77");
+    world.log_in(goes, "alice", "secret");
+    world.hang_up(goes);
+    let neither = world.open(Transport::Tcp, "192.0.2.77");
+    world.log_in(neither, "alice", "secret");
+    world.pass(Duration::from_secs(31));
+    assert_eq!((world.closed(neither), world.judge()), (Some(CloseReason::TimedOut), 0));
+    // Nothing else may be said meanwhile, and nobody stays twice.
+    for message in [weak_login("alice", "secret"), Message::new(0, Words::Create(Default::default()))] {
+        let conn = world.open(Transport::Tcp, "192.0.2.77");
+        world.log_in(conn, "alice", "secret");
+        world.taken(conn);
+        world.say(conn, &message);
+        assert_eq!(ended(&mut world, conn), Some(reason::PROTOCOL));
+    }
+    let conn = world.open(Transport::Tcp, "192.0.2.77");
+    world.log_in(conn, "alice", "secret");
+    world.say(conn, &Message::new(0, Words::Continue));
+    world.say(conn, &Message::new(0, Words::Continue));
+    assert_eq!(ended(&mut world, conn), Some(reason::PROTOCOL));
+    world.judge();
+    assert!(world.taken(conn).is_empty());
+}
+
+#[test]
+fn somebody_who_was_sent_elsewhere_and_whose_link_is_gone_signs_in_nowhere() {
+    let mut world = World::new(ELSEWHERE);
+    let conn = world.open(Transport::Tcp, "192.0.2.77");
+    world.log_in(conn, "alice", "secret");
+    world.links(vec![link("acme", &["other.example"], PLAIN)]);
+    assert_eq!(ended(&mut world, conn), Some(reason::RESTRICTED));
 }
 
 #[test]

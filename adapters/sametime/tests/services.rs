@@ -2,9 +2,11 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::*;
-use interchange_adapter::{ConnId, Input, Output};
-use interchange_model::{Down, Up};
+use interchange_adapter::{ConnId, Input, Output, Transport};
+use interchange_model::{Down, Outcome, Plain, Refusal, Up};
 use interchange_sametime::codec::{Answer, Body as Words, Item, Message, Question, Reply, Storage, WireString};
 use interchange_sametime::reason;
 
@@ -159,4 +161,67 @@ fn what_is_kept_is_bounded_and_the_client_is_told() {
     let [Storage::Loaded { items, .. }] = &world.store(conn, &load)[..] else { panic!("one answer") };
     assert_eq!(items.len(), 4);
     let _ = WireString::default();
+}
+
+#[test]
+fn for_a_minute_after_a_start_those_are_waited_for_who_were_here_before_it() {
+    let mut world = World::new(PLAIN);
+    let conn = world.sign_in("alice");
+    world.store(conn, &Storage::Save { id: 1, items: vec![Item::new(0, b"a list".to_vec())] });
+    let kept: Vec<_> = world
+        .ups()
+        .into_iter()
+        .filter_map(|up| match up {
+            Up::Remember { key, value: Some(value), .. } => Some((key, value)),
+            _ => None,
+        })
+        .collect();
+    assert_ne!(kept, []);
+    let started = || {
+        let mut world = World::bare();
+        world.links(vec![link("acme", &["acme.example"], PLAIN)]);
+        world.input(Input::Broker(Down::Remembered { link: "acme".into(), entries: kept.clone() }));
+        world
+    };
+    let write = |world: &mut World, to: &str| {
+        world.deliver(text(1, "eve@globex.example", to, "hello"));
+        while world.find() > 0 {}
+        world.settled().into_iter().map(|(_, outcome)| outcome).collect::<Vec<_>>()
+    };
+    let gone = [Outcome::Refused(Refusal::Unavailable)];
+    let mut world = started();
+    assert_eq!(write(&mut world, "alice@acme.example"), [Outcome::Absent]);
+    assert_eq!(write(&mut world, "bob@acme.example"), gone, "who has kept nothing was perhaps never here");
+    // Who has been back and has left again is gone as ever.
+    let conn = world.sign_in("alice");
+    world.hang_up(conn);
+    assert_eq!(write(&mut world, "alice@acme.example"), gone);
+    let mut world = started();
+    world.pass(Duration::from_secs(59));
+    assert_eq!(write(&mut world, "alice@acme.example"), [Outcome::Absent]);
+    world.pass(Duration::from_secs(2));
+    assert_eq!(write(&mut world, "alice@acme.example"), gone);
+}
+
+#[test]
+fn a_notice_is_the_administrator_s_and_for_everybody_of_the_link_who_has_signed_in() {
+    let mut world = World::of(vec![link("acme", &["acme.example"], PLAIN), link("other", &["other.example"], PLAIN)]);
+    let conns = ["alice@acme.example", "alice@acme.example", "bob@acme.example", "carol@other.example"].map(|name| {
+        let conn = world.open(Transport::Tcp, "192.0.2.77");
+        world.log_in(conn, name, "secret");
+        world.judge();
+        world.taken(conn);
+        conn
+    });
+    let waits = world.open(Transport::Tcp, "192.0.2.77");
+    world.log_in(waits, "bob@acme.example", "secret");
+    let text = Plain::new("The hub restarts at noon.");
+    world.input(Input::Broker(Down::Notice { link: "acme".into(), text }));
+    let shown = Message::new(0, Words::Admin { text: "The hub restarts at noon.".into() });
+    for conn in &conns[..3] {
+        assert_eq!(world.taken(*conn), [shown.clone()]);
+    }
+    assert_eq!((world.taken(conns[3]), world.taken(waits)), (vec![], vec![]), "of another link, and not signed in");
+    world.input(Input::Broker(Down::Notice { link: "nowhere".into(), text: Plain::new("nobody") }));
+    assert!(conns.iter().all(|conn| world.taken(*conn).is_empty()));
 }

@@ -195,6 +195,8 @@ impl Xmpp {
             Down::Delivered { .. } => {}
             Down::Told { link, envelope } => self.core.told(now, &mut *sink, &link, envelope),
             Down::Check { link, from, to } => self.core.check(now, sink, link, from, to),
+            // People are signed in at the member's own server.
+            Down::Notice { .. } => {}
             // It keeps nothing.
             Down::Remembered { .. } => {}
             Down::Relayed { link, payload } => {

@@ -11,7 +11,7 @@ mod list;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use interchange_adapter::{Account, Password, SignInError};
 use interchange_credentials::Hashing;
@@ -37,30 +37,44 @@ const AT_ONCE_OF_A_MEMBER: usize = 64;
 /// The longest name that is looked for, in bytes.
 const LONGEST_NAME: usize = 255;
 
+/// A member that has a directory, what it is called by, and what in it says what.
+pub type MemberDirectory = (MemberId, Caller, LdapSettings);
+
 /// Answers questions about accounts until it is dropped, or nobody can ask any more.
-#[derive(Debug)]
 pub struct Accounts {
     questions: mpsc::Sender<AccountQuestion>,
+    judge: Arc<Judge>,
     _task: JoinSet<()>,
+}
+
+impl std::fmt::Debug for Accounts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Accounts").finish_non_exhaustive()
+    }
 }
 
 impl Accounts {
     /// Begins to answer, by the directories of the members that have one, and for all others by what is registered. To be called inside a tokio runtime.
     #[must_use]
-    pub fn start(members: Arc<Members>, directories: Vec<(MemberId, Caller, LdapSettings)>) -> Self {
-        let of_member = |(member, caller, settings): (MemberId, _, _)| (member.clone(), Ldap::new(member, caller, settings));
+    pub fn start(members: Arc<Members>, directories: Vec<MemberDirectory>) -> Self {
         let (questions, asked) = mpsc::channel(WAITING);
         let judge = Arc::new(Judge {
             members,
-            directories: directories.into_iter().map(of_member).collect(),
+            directories: RwLock::new(ready(directories)),
             hashing: Hashing::new(AT_ONCE),
             guesses: Mutex::default(),
             room: Arc::new(Semaphore::new(AT_ONCE)),
             rooms: Mutex::default(),
         });
         let mut task = JoinSet::new();
-        task.spawn(answer_all(judge, asked));
-        Self { questions, _task: task }
+        task.spawn(answer_all(judge.clone(), asked));
+        Self { questions, judge, _task: task }
+    }
+
+    /// From now on asks these directories and no others. Who has signed in stays so, and a question that is being answered is answered by the directory
+    /// that it was put to. Guesses count on.
+    pub fn replace_directories(&self, directories: Vec<MemberDirectory>) {
+        *self.judge.directories.write().unwrap_or_else(PoisonError::into_inner) = ready(directories);
     }
 
     /// Where to ask.
@@ -68,6 +82,11 @@ impl Accounts {
     pub fn questions(&self) -> mpsc::Sender<AccountQuestion> {
         self.questions.clone()
     }
+}
+
+fn ready(directories: Vec<MemberDirectory>) -> HashMap<MemberId, Arc<Ldap>> {
+    let of_member = |(member, caller, settings): MemberDirectory| (member.clone(), Arc::new(Ldap::new(member, caller, settings)));
+    directories.into_iter().map(of_member).collect()
 }
 
 async fn answer_all(judge: Arc<Judge>, mut asked: mpsc::Receiver<AccountQuestion>) {
@@ -86,7 +105,7 @@ async fn answer_all(judge: Arc<Judge>, mut asked: mpsc::Receiver<AccountQuestion
 
 struct Judge {
     members: Arc<Members>,
-    directories: HashMap<MemberId, Ldap>,
+    directories: RwLock<HashMap<MemberId, Arc<Ldap>>>,
     hashing: Hashing,
     guesses: Mutex<Guesses>,
     room: Arc<Semaphore>,
@@ -119,7 +138,7 @@ impl Judge {
         // What can be nobody's name is judged like one that nobody has.
         let key = AccountEntry::key(name);
         let mut guesses = vec![self.guess(link, &member, key.as_deref().unwrap_or_default(), peer)?];
-        let result = match self.directories.get(&member) {
+        let result = match self.directory(&member) {
             None => list::sign_in(&self.members, &self.hashing, &member, key, password).await,
             Some(directory) => match directory.find(key.is_some().then_some(name), &domains).await {
                 Ok(person) => {
@@ -173,10 +192,14 @@ impl Judge {
         if name.is_empty() || name.len() > LONGEST_NAME {
             return Ok(Vec::new());
         }
-        match self.directories.get(&member) {
+        match self.directory(&member) {
             None => Ok(list::look_up(&self.members, &member, name)),
             Some(directory) => directory.look_up(name, &domains).await,
         }
+    }
+
+    fn directory(&self, member: &MemberId) -> Option<Arc<Ldap>> {
+        self.directories.read().unwrap_or_else(PoisonError::into_inner).get(member).cloned()
     }
 
     fn link(&self, link: &LinkId) -> Result<Link, SignInError> {

@@ -16,6 +16,7 @@
 //! | `GET /api/v1/users` | who may use this; no tokens. Operators and auditors |
 //! | `GET /api/v1/accounts` | who may sign in at the hub; nothing of their passwords |
 //! | `POST /api/v1/accounts` | `{"member": "acme", "user": "alice", "display_name": "Alice Adams", "password": "…"}`: makes an account, or changes what is given: `{"version": 7}` |
+//! | `POST /api/v1/notices` | `{"link": "acme", "text": "…"}`: shows words to everybody of the link who is signed in at the hub: `{"version": 7}`. Operators |
 //! | `GET /api/v1/audit?until=V&limit=N` | who changed what, the newest first, 1,000 at most. Operators and auditors |
 //! | `GET /api/v1/openapi.json` | the document of all this (OpenAPI 3.1); needs no token |
 //! | `POST /api/v1/changes` | makes one [`Change`]: `{"version": 7}` |
@@ -28,6 +29,7 @@
 
 mod accounts;
 mod doctor;
+mod notices;
 mod openapi;
 mod problem;
 mod proof;
@@ -103,6 +105,7 @@ pub(crate) fn routes<O: Observed>(api: Arc<Api<O>>) -> Router {
         .route("/api/v1/barriers", get(read::barriers::<O>))
         .route("/api/v1/users", get(read::users::<O>).post(set_user::<O>))
         .route("/api/v1/accounts", get(accounts::list::<O>).post(accounts::set::<O>))
+        .route("/api/v1/notices", post(notices::send::<O>))
         .route("/api/v1/audit", get(read::audit::<O>))
         .route("/api/v1/changes", post(change::<O>))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is no such path: see /api/v1 in docs/operating.md"))

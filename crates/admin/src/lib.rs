@@ -28,7 +28,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use interchange_guide::SrvAnswer;
-use interchange_model::{Address, Domain, Fault, Health, LinkId, MessageId, Trouble};
+use interchange_model::{Address, Domain, Fault, Health, LinkId, MessageId, Plain, PlatformName, Trouble};
 use interchange_registry::Members;
 use prometheus::proto::MetricFamily;
 use prometheus::{Encoder, TextEncoder};
@@ -66,6 +66,12 @@ pub trait Observed: Send + Sync + 'static {
 
     /// What the last regular probe of each link has found.
     fn probes(&self) -> BTreeMap<LinkId, Probe>;
+
+    /// Whether people of links of a platform sign in at the hub itself.
+    fn hosts_people(&self, platform: &PlatformName) -> bool;
+
+    /// Shows words of the operator to everybody of a link who is signed in now; whether the platform takes them.
+    fn notify(&self, platform: PlatformName, link: LinkId, text: Plain) -> impl Future<Output = bool> + Send;
 
     /// Every link that has said how it is.
     fn links(&self) -> BTreeMap<LinkId, Health>;
@@ -319,6 +325,14 @@ mod tests {
 
         async fn services(&self, _: Domain) -> Vec<SrvAnswer> {
             Vec::new()
+        }
+
+        fn hosts_people(&self, _: &PlatformName) -> bool {
+            false
+        }
+
+        async fn notify(&self, _: PlatformName, _: LinkId, _: Plain) -> bool {
+            false
         }
 
         fn links(&self) -> BTreeMap<LinkId, Health> {

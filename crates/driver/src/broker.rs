@@ -34,6 +34,7 @@ impl Broker {
             | Down::Remembered { .. }
             | Down::Delivered { .. }
             | Down::Check { .. }
+            | Down::Notice { .. }
             | Down::Relayed { .. } => {}
         }
     }

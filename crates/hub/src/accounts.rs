@@ -1,9 +1,8 @@
 //! People who sign in at the hub: the directories that the configuration names, ready to be asked.
 
 use anyhow::{Context, anyhow};
-use interchange_accounts::LdapSettings;
+use interchange_accounts::MemberDirectory;
 use interchange_driver::{Caller, Reach, Resolver, Roots, Tls};
-use interchange_model::MemberId;
 
 use crate::config::{Config, DirectoryConfig};
 
@@ -11,12 +10,7 @@ use crate::config::{Config, DirectoryConfig};
 ///
 /// # Errors
 /// When a file that it needs cannot be used.
-pub fn directories(
-    config: &Config,
-    tls: &Tls,
-    resolver: &Resolver,
-    reach: &Reach,
-) -> anyhow::Result<Vec<(MemberId, Caller, LdapSettings)>> {
+pub fn directories(config: &Config, tls: &Tls, resolver: &Resolver, reach: &Reach) -> anyhow::Result<Vec<MemberDirectory>> {
     let of = |directory: &DirectoryConfig| -> anyhow::Result<_> {
         let tls = match &directory.authority {
             None => tls.clone(),

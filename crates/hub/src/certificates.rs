@@ -118,30 +118,43 @@ impl Certificates {
         self.files.warnings(now, |certificate| expiry_is_due(certificate.valid_until(), Some(before), now))
     }
 
-    /// Reads the configuration and the files that it names anew, and takes them into use; or keeps what was in use, and logs why.
-    pub(crate) async fn reload(&mut self, path: &Path) {
+    /// Reads the configuration and the files that it names anew, and takes them into use; or keeps what was in use, and logs why. `directories` makes those
+    /// of the configuration ready, and is answered by what it made, if all can be used; `None`: everything stays as it was.
+    pub(crate) async fn reload<T: Send + 'static>(
+        &mut self,
+        path: &Path,
+        directories: impl FnOnce(&Config) -> anyhow::Result<Vec<T>> + Send + 'static,
+    ) -> Option<Vec<T>> {
         let path = path.to_owned();
-        let read = tokio::task::spawn_blocking(move || CertificateFiles::read(&Config::load(&path, PLATFORMS)?)).await;
-        let replaced = read.map_err(anyhow::Error::from).flatten().and_then(|files| {
+        let read = tokio::task::spawn_blocking(move || {
+            let config = Config::load(&path, PLATFORMS)?;
+            Ok((CertificateFiles::read(&config)?, directories(&config)?))
+        });
+        let replaced = read.await.map_err(anyhow::Error::from).flatten().and_then(|(files, directories)| {
             let count = files.certificates.len();
-            Ok((count, self.replace(files, SystemTime::now())?))
+            Ok((count, self.replace(files, SystemTime::now())?, directories))
         });
         match replaced {
-            Ok((certificates, warnings)) => {
+            Ok((certificates, warnings, directories)) => {
                 tracing::info!(
                     certificates,
                     authorities = self.files.roots.len(),
-                    "certificates, authorities and revocation lists were read again: they count for new connections; \
-                     everything else in the configuration counts from the next start"
+                    directories = directories.len(),
+                    "certificates, authorities, revocation lists and directories of people were read again: they count for new \
+                     connections and sign-ins; everything else in the configuration counts from the next start"
                 );
                 for warning in warnings {
                     tracing::warn!("{warning}");
                 }
+                Some(directories)
             }
             Err(error) => {
                 for why in reasons(&error) {
-                    tracing::error!("the reload failed and the old certificates stay in use: {why}");
+                    tracing::error!(
+                        "the reload failed and the old certificates stay in use, and so do the directories of people: {why}"
+                    );
                 }
+                None
             }
         }
     }
@@ -232,12 +245,15 @@ mod tests {
             std::fs::write(current.join("key.pem"), key).unwrap();
             let error = read(&path).unwrap_err();
             assert!(reasons(&error).iter().any(|reason| reason.contains(why)), "{why}: {:?}", reasons(&error));
-            certificates.reload(&path).await;
+            assert_eq!(certificates.reload(&path, |_| Ok(vec![()])).await, None, "{why}");
             assert_eq!(names_and_roots(&certificates), (1, 1), "{why}");
         }
         std::fs::write(&path, bare).unwrap();
         std::fs::write(current.join("key.pem"), key).unwrap();
-        certificates.reload(&path).await;
+        // What else is read has a fault.
+        assert_eq!(certificates.reload(&path, |_| Err::<Vec<()>, _>(anyhow::anyhow!("no directory"))).await, None);
+        assert_eq!(names_and_roots(&certificates), (1, 1));
+        assert_eq!(certificates.reload(&path, |_| Ok(vec![()])).await, Some(vec![()]));
         assert_eq!(names_and_roots(&certificates), (1, 0));
     }
 }

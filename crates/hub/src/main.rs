@@ -24,7 +24,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the hub until SIGTERM or SIGINT. SIGHUP makes it read its certificates again.
+    /// Run the hub until SIGTERM or SIGINT. SIGHUP makes it read its certificates and the directories of people again.
     Serve {
         /// The configuration.
         #[arg(long, value_name = "FILE", default_value = "hub.toml")]

@@ -8,7 +8,7 @@ use interchange_admin::{Asked, Finding, NameServer, Observed, Probe, TraceRow, W
 use interchange_broker::Metrics;
 use interchange_driver::{AuthorityAnswer, DriverStats, Reach, Resolver, Tls, fetch};
 use interchange_guide::{Service, SrvAnswer, SrvTarget};
-use interchange_model::{Domain, Health, LinkId, PlatformName};
+use interchange_model::{Domain, Health, LinkId, Plain, PlatformName};
 use interchange_registry::Members;
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use crate::bus::OpenBus;
 use crate::doctor::Doctor;
 use crate::history::History;
+use crate::platforms::hosts_people;
 
 /// How long the bus may take to say what waits: a scrape has ten seconds.
 const BUS_ANSWERS_WITHIN: Duration = Duration::from_secs(3);
@@ -294,6 +295,14 @@ impl Observed for Hub {
 
     fn probes(&self) -> BTreeMap<LinkId, Probe> {
         self.doctor.probes()
+    }
+
+    fn hosts_people(&self, platform: &PlatformName) -> bool {
+        hosts_people(platform)
+    }
+
+    async fn notify(&self, platform: PlatformName, link: LinkId, text: Plain) -> bool {
+        self.doctor.notify(&platform, link, text).await
     }
 
     fn links(&self) -> BTreeMap<LinkId, Health> {

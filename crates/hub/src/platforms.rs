@@ -27,6 +27,12 @@ pub fn is_linkable(name: &PlatformName) -> bool {
     name.as_str() != interchange_echo::PLATFORM.name
 }
 
+/// Whether people of a platform's links sign in at the hub itself, which can tell them something then.
+#[must_use]
+pub fn hosts_people(name: &PlatformName) -> bool {
+    name.as_str() == interchange_sametime::PLATFORM.name
+}
+
 /// Where the guides send members' servers: the first listener of each kind, at the hub's own name.
 #[must_use]
 pub fn listeners(config: &Config) -> Listeners {

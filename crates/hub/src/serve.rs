@@ -12,7 +12,7 @@ use interchange_admin::Admin;
 use interchange_broker::{Broker, Kept, Trace, TraceEvent};
 use interchange_driver::{Bound, Driver, Limits, Listener, Reach, Resolver, Roots, Setup, Tls};
 use interchange_model::{PlatformName, Settings};
-use interchange_registry::{Registry, Store};
+use interchange_registry::{Members, Registry, Store};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
@@ -43,8 +43,11 @@ pub struct Running {
     store: Store,
     /// Takes up what other nodes change.
     follower: JoinHandle<()>,
+    members: Arc<Members>,
     /// Judges who signs in at the hub.
-    _accounts: Accounts,
+    accounts: Accounts,
+    resolver: Resolver,
+    reach: Reach,
     /// Take notes of links and probe them; they end with this.
     _watchers: tokio::task::JoinSet<()>,
     trace: Trace,
@@ -68,7 +71,8 @@ pub fn check_files(config: &Config) -> anyhow::Result<Vec<String>> {
     Ok(config.warnings.iter().cloned().chain(warnings).collect())
 }
 
-/// Runs the hub until SIGTERM or SIGINT. At SIGHUP it reads its certificates again, as the file at `path` names them then.
+/// Runs the hub until SIGTERM or SIGINT. At SIGHUP it reads its certificates, and the directories of
+/// people, again, as the file at `path` names them then.
 ///
 /// # Errors
 /// When something that it needs is not there; nothing is left running then.
@@ -84,7 +88,7 @@ pub async fn run(config: Config, path: &Path) -> anyhow::Result<()> {
         tokio::select! {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
-            _ = hangup.recv() => running.certificates.reload(path).await,
+            _ = hangup.recv() => running.reload(path).await,
             _ = look.tick() => warn(&running.certificates.look(SystemTime::now())),
         }
     }
@@ -201,14 +205,18 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         }
         None => None,
     };
-    let follower = tokio::spawn(async move { members.follow().await });
+    let followed = members.clone();
+    let follower = tokio::spawn(async move { followed.follow().await });
     Ok(Running {
         drivers,
         broker,
         bus,
         store,
         follower,
-        _accounts: accounts,
+        members,
+        accounts,
+        resolver,
+        reach,
         _watchers: watchers,
         trace,
         certificates,
@@ -237,6 +245,16 @@ impl Running {
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<TraceEvent> {
         self.trace.subscribe()
+    }
+
+    /// Reads certificates and directories of people again, and takes all of them into use or none. Where directories may be, the hub knows since it started.
+    async fn reload(&mut self, path: &Path) {
+        let (tls, resolver, reach) = (self.certificates.tls(), self.resolver.clone(), self.reach.clone());
+        let read = move |config: &Config| accounts::directories(config, &tls, &resolver, &reach);
+        if let Some(directories) = self.certificates.reload(path, read).await {
+            self.members.set_directories(directories.iter().map(|(member, ..)| member.clone()).collect());
+            self.accounts.replace_directories(directories);
+        }
     }
 
     /// Takes no more, lets what is in flight come to its end, and says goodbye to every peer.

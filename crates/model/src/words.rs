@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::{Address, DeliveryId, Detail, Domain, Envelope, Health, Link, LinkId, MessageId, Refusal, Token};
+use crate::{Address, DeliveryId, Detail, Domain, Envelope, Health, Link, LinkId, MessageId, Plain, Refusal, Token};
 
 /// Adapter to broker.
 #[derive(Debug, Clone, PartialEq)]
@@ -143,6 +143,14 @@ pub enum Down {
         from: Domain,
         /// One of the link's own domains.
         to: Domain,
+    },
+    /// Words of the hub's operator, for everybody of the link who is signed in at this hub now. Where people are signed in at their own server, nothing is
+    /// to be done.
+    Notice {
+        /// Whose people.
+        link: LinkId,
+        /// What, at most some KiB.
+        text: Plain,
     },
     /// What the link's adapter at another hub of the same bus has said by [`Up::Relay`]. Never relayed further.
     Relayed {

@@ -183,6 +183,12 @@ mod tests {
         fn probes(&self) -> BTreeMap<LinkId, crate::Probe> {
             BTreeMap::new()
         }
+        fn hosts_people(&self, _: &interchange_model::PlatformName) -> bool {
+            false
+        }
+        async fn notify(&self, _: interchange_model::PlatformName, _: LinkId, _: interchange_model::Plain) -> bool {
+            false
+        }
         fn links(&self) -> BTreeMap<LinkId, Health> {
             BTreeMap::new()
         }

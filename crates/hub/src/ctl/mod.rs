@@ -1,22 +1,21 @@
-//! `interchange member|domain|link|partner|account|user|doctor|audit`: the API of the running hub from a terminal.
+//! `interchange member|domain|link|partner|account|user|doctor|notice|audit`: the API of the running hub from a terminal.
 //!
 //! All of it goes by the API, and nothing else: what cannot be done there cannot be done here. On the hub's own machine the address comes from
 //! `hub.toml` and the token from the data directory; elsewhere both are given.
 
 mod account;
 mod client;
+mod settings;
 mod show;
 
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 pub use account::Account;
 pub use client::Client;
-
-use crate::config::json_settings;
+use settings::read_settings;
 
 /// Where the hub is, and how one is known there.
 #[derive(Debug, Args)]
@@ -127,6 +126,16 @@ pub enum Command {
         first: String,
         /// The address of the other.
         second: Option<String>,
+    },
+    /// Show words to everybody of a link who is signed in at the hub now, on platforms where it is their server.
+    Notice {
+        /// Where the hub is.
+        #[command(flatten)]
+        reach: Reach,
+        /// Whose people.
+        link: String,
+        /// What, in one argument.
+        text: String,
     },
     /// Who changed what, the newest first.
     Audit {
@@ -328,6 +337,7 @@ enum Request {
     Change(Value),
     User(Value),
     Account(Value),
+    Notice(Value),
     Audit(u32),
 }
 
@@ -359,6 +369,7 @@ pub fn run(command: Command) -> anyhow::Result<Said> {
         Command::Doctor { reach, link, product } => (reach, Request::Doctor(of_link(&link, "doctor", product.as_deref())?)),
         Command::Queue { reach } => (reach, Request::Read("queues")),
         Command::Trace { reach, first, second } => (reach, Request::Trace(first, second)),
+        Command::Notice { reach, link, text } => (reach, Request::Notice(json!({"link": link, "text": text}))),
         Command::Audit { reach, limit } => (reach, Request::Audit(limit)),
     };
     let client = Client::new(&reach.config, reach.url.as_deref(), reach.token_file.as_deref())?;
@@ -372,6 +383,7 @@ pub fn run(command: Command) -> anyhow::Result<Said> {
         Request::Audit(limit) => (client.get(&format!("/api/v1/audit?limit={limit}"))?, show::of("audit")),
         Request::Change(change) => (client.post("/api/v1/changes", &change)?, show::changed),
         Request::Account(account) => (client.post("/api/v1/accounts", &account)?, show::changed),
+        Request::Notice(notice) => (client.post("/api/v1/notices", &notice)?, show::changed),
         Request::User(user) => (client.post("/api/v1/users", &user)?, show::token),
     };
     let good = answer["verdict"] != "failed";
@@ -454,46 +466,5 @@ fn user(command: User) -> Request {
             RoleName::Auditor => json!({"user": user, "role": "auditor"}),
             RoleName::Member => json!({"user": user, "role": "member", "member": member}),
         }),
-    }
-}
-
-/// `KEY=VALUE` as a line of TOML would be read; what is no value there is a text, so that names of hosts need no quotes.
-fn read_settings(settings: &[String]) -> anyhow::Result<Value> {
-    let mut all = toml::Table::new();
-    for setting in settings {
-        let (key, value) = setting.split_once('=').with_context(|| format!("`{}` is not KEY=VALUE", setting.escape_debug()))?;
-        let key = key.trim();
-        if key.is_empty() || !key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') {
-            anyhow::bail!("`{}` is not the name of a setting: see the platform's page in docs/platforms", key.escape_debug());
-        }
-        let parsed = toml::from_str::<toml::Table>(&format!("value = {value}")).ok();
-        // One value and nothing after it: a line break in it could bring more.
-        let parsed = parsed.filter(|table| table.len() == 1).and_then(|mut table| table.remove("value"));
-        all.insert(key.to_owned(), parsed.unwrap_or_else(|| toml::Value::String(value.trim().to_owned())));
-    }
-    Ok(Value::Object(json_settings(&all).0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn settings_are_read_as_one_writes_them() {
-        let read = |settings: &[&str]| read_settings(&settings.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
-        assert_eq!(
-            read(&[
-                "host=xmpp.acme.example",
-                "port=5269",
-                "bidi = true",
-                "authentication=[\"dialback\"]",
-                "note=\"a=b\"",
-                "address=10.0.0.1"
-            ])
-            .unwrap(),
-            json!({"host": "xmpp.acme.example", "port": 5269, "bidi": true, "authentication": ["dialback"], "note": "a=b", "address": "10.0.0.1"})
-        );
-        assert!(read(&["host"]).unwrap_err().to_string().contains("KEY=VALUE"));
-        assert!(read(&["a.b=1"]).unwrap_err().to_string().contains("name of a setting"));
     }
 }

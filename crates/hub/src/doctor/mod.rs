@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use interchange_admin::Probe;
 use interchange_broker::TraceEvent;
 use interchange_driver::{HubCertificate, Observation, Reach, Resolver, Sight};
-use interchange_model::{Domain, Down, Fault, Health, Link, LinkId, PlatformName, Trouble};
+use interchange_model::{Domain, Down, Fault, Health, Link, LinkId, Plain, PlatformName, Trouble};
 use interchange_registry::Registry;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -119,6 +119,12 @@ impl Doctor {
     /// What the last regular probe of each link has found.
     pub(crate) fn probes(&self) -> BTreeMap<LinkId, Probe> {
         lock(&self.0.probes).clone()
+    }
+
+    /// Shows words of the operator to everybody of a link who is signed in; whether the platform takes them.
+    pub(crate) async fn notify(&self, platform: &PlatformName, link: LinkId, text: Plain) -> bool {
+        let Some(platform) = self.0.around.platforms.get(platform) else { return false };
+        matches!(timeout(ANSWER_LIMIT, platform.send(Down::Notice { link, text })).await, Ok(Ok(())))
     }
 
     /// Puts a question to a link's server, as the domain `from`; how long the answer took, or what keeps it from coming.

@@ -3,13 +3,13 @@
 //! One transaction reads the version, makes the change on what is registered then, and writes entries, audit rows and the next version: two
 //! nodes cannot overwrite one another, and a crash leaves a change whole or absent. Each node asks for the version twice a second.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use interchange_model::{Link, SettingsError};
+use interchange_model::{Link, MemberId, SettingsError};
 use serde::Serialize;
 use sqlx::{AnyConnection, Row as _};
 use tokio::sync::{Mutex, watch};
@@ -54,6 +54,8 @@ pub struct AuditRow {
 pub struct Members {
     store: Store,
     declared: Parts,
+    /// Members whose people are in a directory: the one thing of what is declared that can change while the hub runs.
+    directories: RwLock<BTreeSet<MemberId>>,
     check: Box<CheckLink>,
     /// One writer at a time in this process; the database sees to the others.
     writer: Mutex<()>,
@@ -85,6 +87,7 @@ impl Members {
         })?;
         Ok(Self {
             store,
+            directories: RwLock::new(declared.directories.clone()),
             declared,
             check,
             writer: Mutex::new(()),
@@ -113,10 +116,15 @@ impl Members {
         (known.version, known.directory.clone())
     }
 
-    /// What the configuration declares.
+    /// What the configuration declared when the hub started.
     #[must_use]
     pub fn declared(&self) -> &Parts {
         &self.declared
+    }
+
+    /// From now on the people of these members, and of no others, are in a directory, and have no accounts here.
+    pub fn set_directories(&self, directories: BTreeSet<MemberId>) {
+        *self.directories.write().unwrap_or_else(PoisonError::into_inner) = directories;
     }
 
     /// Checks a change, writes it with who made it, and has this node go by it. Answers the version that it made.
@@ -152,7 +160,9 @@ impl Members {
             Arc::new(read(&mut transaction).await.map_err(|error| unavailable(&error))?)
         };
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let after = before.with(by, change, &self.declared, Moment { now: wall.as_secs(), random })?;
+        let directories = self.directories.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let declared = Parts { directories, ..self.declared.clone() };
+        let after = before.with(by, change, &declared, Moment { now: wall.as_secs(), random })?;
         let parts = after.parts(&self.declared);
         if let Change::SetLink { link, .. } = change {
             let link = parts.links.iter().find(|known| known.id == *link).expect("it was just set");
@@ -178,6 +188,29 @@ impl Members {
         tracing::info!(version = next, actor = by.name, change = change.name(), "what is registered has changed");
         self.take_up(next, after, registry);
         Ok(next)
+    }
+
+    /// Writes something that somebody has done, and that changes nothing of what is registered, into the audit log. Answers the version that it made.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`]; also where nothing is kept. Then it is not in the log.
+    pub async fn record(&self, by: &Actor, act: &str, about: (&str, &str), what: &serde_json::Value) -> Result<u64, StoreError> {
+        let _one = self.writer.lock().await;
+        let Some(registered) = &self.store.shared.registered else { return Err(StoreError::Volatile) };
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let stamp = Stamp { at: i64::try_from(wall.as_millis()).unwrap_or(i64::MAX), actor: &by.name, change: act };
+        let recorded = timeout(PATIENCE * 2, async {
+            let mut connection = registered.acquire().await?;
+            let (mut transaction, version) = registered.begin(&mut connection).await?;
+            let next = version + 1;
+            let number = i64::try_from(next).map_err(|error| sqlx::Error::Encode(error.into()))?;
+            audit(&mut transaction, number, about, &stamp, (None, Some(what.to_string()))).await?;
+            sqlx::query("UPDATE version SET version = $1").bind(number).execute(&mut *transaction).await?;
+            transaction.commit().await?;
+            Ok(next)
+        });
+        // This node takes the version up at its next look, as any other.
+        recorded.await.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(|source| failed(registered, source))
     }
 
     /// Goes by what other nodes change, until it is dropped.
@@ -326,17 +359,26 @@ async fn write(
             None => sqlx::query("DELETE FROM entry WHERE kind = $1 AND id = $2").bind(*kind).bind(id),
         };
         query.execute(&mut *connection).await?;
-        let audit = sqlx::query(
-            "INSERT INTO audit (version, kind, id, at, actor, change, before, after) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-        );
-        let audit = audit.bind(version).bind(*kind).bind(id).bind(stamp.at).bind(stamp.actor).bind(stamp.change);
-        audit
-            .bind(before.map(|value| shown(kind, value)))
-            .bind(after.map(|value| shown(kind, value)))
-            .execute(&mut *connection)
-            .await?;
+        let shown = |value: Option<&String>| value.map(|value| shown(kind, value));
+        audit(connection, version, (kind, id), stamp, (shown(before), shown(after))).await?;
     }
     sqlx::query("UPDATE version SET version = $1").bind(version).execute(connection).await?;
+    Ok(())
+}
+
+/// Writes a row of the audit: about an entry, by its kind and id, as it was before and is after.
+async fn audit(
+    connection: &mut AnyConnection,
+    version: i64,
+    (kind, id): (&str, &str),
+    stamp: &Stamp<'_>,
+    (before, after): (Option<String>, Option<String>),
+) -> Result<(), sqlx::Error> {
+    let row = sqlx::query(
+        "INSERT INTO audit (version, kind, id, at, actor, change, before, after) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    );
+    let row = row.bind(version).bind(kind).bind(id).bind(stamp.at).bind(stamp.actor).bind(stamp.change);
+    row.bind(before).bind(after).execute(connection).await?;
     Ok(())
 }
 

@@ -100,6 +100,9 @@ pub enum Note {
 /// Why the store cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    /// It has no database.
+    #[error("nothing is kept over a restart")]
+    Volatile,
     /// A newer version of the hub has written it.
     #[error("{} was written by a newer version of the hub (version {found} of its tables, this one knows {known}): start that version, or restore the copy made before it was installed", path.display())]
     Newer {
