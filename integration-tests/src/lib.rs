@@ -30,6 +30,7 @@ pub mod sametime_community;
 pub mod sip_client;
 pub mod sipp;
 pub mod slapd;
+pub mod stunnel;
 pub mod tls_sip_peer;
 pub mod tls_xmpp_peer;
 pub mod xmpp_client;
