@@ -15,7 +15,8 @@ packages="
     rabbitmq-server
     prometheus
     postgresql-15 postgresql-client-15
-    slapd stunnel4
+    slapd
+    stunnel4 openssl
     sip-tester
     python3 python3-slixmpp python3-venv
     liblinphone10 linphone-common
@@ -82,7 +83,7 @@ as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recom
 for service in $new_services; do
     as_root find /etc/systemd/system -type l -path "*.wants/$service" -delete
 done
-# It has no unit, only a script of the old kind.
+# These have no unit, only a script of the old kind.
 case "$missing " in
     *" slapd "*) as_root update-rc.d slapd disable ;;
 esac

@@ -7,7 +7,7 @@
                returns: whether it signs on again by itself, as Pidgin and Finch do, after an error that libpurple
                does not call fatal; they wait 8 seconds and more, this one half a second
      send      to, and text or html
-     typing    to, active
+     typing    to, active; or paused: there are words that are not sent, and no key is pressed
      leave     who: closes the conversation with him
      status    state (an id of the protocol, e.g. "busy"), note
      add, remove   who
@@ -414,7 +414,8 @@ static void command_with(const char *op, JsonObject *command, const char *who)
     if (g_str_equal(op, "send")) {
         send_message(command, who);
     } else if (g_str_equal(op, "typing")) {
-        PurpleTypingState state = json_lines_flag_of(command, "active") ? PURPLE_TYPING : PURPLE_NOT_TYPING;
+        PurpleTypingState silent = json_lines_flag_of(command, "paused") ? PURPLE_TYPED : PURPLE_NOT_TYPING;
+        PurpleTypingState state = json_lines_flag_of(command, "active") ? PURPLE_TYPING : silent;
         serv_send_typing(purple_account_get_connection(account), who, state);
     } else if (g_str_equal(op, "leave")) {
         PurpleConversation *conversation = conversation_with(who, FALSE);

@@ -47,6 +47,7 @@ LOG_MESSAGES = ctypes.c_int(1 << 2)
 OFF = ctypes.c_int(0)
 ON = ctypes.c_int(1)
 ITERATION_SECONDS = 0.005
+IDLE_SECONDS = ctypes.c_int(3)
 
 FAILURE_RESPONSE = re.compile(r"^SIP/2\.0 ([3-6]\d\d) .*?^CSeq: \d+ MESSAGE", re.MULTILINE | re.DOTALL)
 
@@ -108,6 +109,8 @@ class UserAgent:
         settings = call("linphone_core_get_config", self.core)
         # Without a message database ("null") this version crashes when a message is sent.
         call("linphone_config_set_string", settings, "storage", "uri", f"{directory}/messages.db")
+        # Whoever presses no key for so long has stopped to write; 15 s when nothing is said.
+        call("linphone_config_set_int", settings, "sip", "composing_idle_timeout", IDLE_SECONDS)
         call("linphone_core_enable_ipv6", self.core, OFF)
         call("linphone_core_enable_dns_srv", self.core, OFF)
         call("linphone_core_enable_keep_alive", self.core, OFF)
@@ -192,7 +195,8 @@ class UserAgent:
         call("linphone_core_set_presence_model", self.core, model, returns=None)
 
     def composing_received(self, _core, room):
-        active = call("linphone_chat_room_is_remote_composing", room, returns=ctypes.c_int)
+        # Its bool_t is one byte: what else is in the register says nothing.
+        active = call("linphone_chat_room_is_remote_composing", room, returns=ctypes.c_ubyte)
         emit(event="composing", **{"from": self.uri(call("linphone_chat_room_get_peer_address", room))}, active=bool(active))
 
     def presence_received(self, _core, friend):

@@ -1,6 +1,7 @@
 //! A test certificate authority, and the right and wrong certificates that tests need.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, OtherNameValue,
@@ -55,6 +56,20 @@ impl Authority {
 
     /// Issues one leaf.
     pub fn issue(&self, leaf: &Leaf) -> Identity {
+        self.issue_for(leaf, &KeyPair::generate().expect("a key can be made"))
+    }
+
+    /// Issues one leaf for an RSA key, for who knows no elliptic curves. OpenSSL makes the key: the library here cannot.
+    pub fn issue_rsa(&self, leaf: &Leaf) -> Identity {
+        let mut command = Command::new("openssl");
+        let output = command.args(["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"]).output();
+        let output = output.expect("openssl starts: run scripts/install-test-tools.sh");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let key = String::from_utf8(output.stdout).expect("PEM is text");
+        self.issue_for(leaf, &KeyPair::from_pem(&key).expect("OpenSSL's keys can be read"))
+    }
+
+    fn issue_for(&self, leaf: &Leaf, key: &KeyPair) -> Identity {
         let mut parameters = CertificateParams::default();
         parameters.distinguished_name.push(DnType::CommonName, leaf.common_name.as_str());
         parameters.subject_alt_names = leaf.names.clone();
@@ -62,8 +77,7 @@ impl Authority {
         parameters.extended_key_usages = leaf.purposes.clone();
         parameters.use_authority_key_identifier_extension = true;
         set_validity(&mut parameters, leaf.age);
-        let key = KeyPair::generate().expect("a key can be made");
-        let certificate = parameters.signed_by(&key, &self.issuer).expect("the authority can sign a leaf");
+        let certificate = parameters.signed_by(key, &self.issuer).expect("the authority can sign a leaf");
         Identity { certificate: certificate.pem(), private_key: key.serialize_pem() }
     }
 }

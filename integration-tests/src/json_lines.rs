@@ -9,7 +9,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::processes::{Directory, Program};
 
@@ -106,6 +106,41 @@ impl JsonLinesClient {
         if let Some(event) = self.waiting.iter().find(|event| unwanted(event)) {
             panic!("{} saw an unexpected {what}: {event}", self.name);
         }
+    }
+
+    /// Sends plain text; line ends are LF.
+    #[track_caller]
+    pub(crate) fn send_text(&mut self, to: &str, text: &str) {
+        self.command(&json!({ "op": "send", "to": to, "text": text }));
+    }
+
+    /// Sends text with mark-up.
+    #[track_caller]
+    pub(crate) fn send_html(&mut self, to: &str, html: &str) {
+        self.command(&json!({ "op": "send", "to": to, "html": html }));
+    }
+
+    /// Shows the other that somebody writes, or no longer does.
+    #[track_caller]
+    pub(crate) fn typing(&mut self, to: &str, active: bool) {
+        self.command(&json!({ "op": "typing", "to": to, "active": active }));
+    }
+
+    /// Waits for an event of this kind that fits; `None`: none came.
+    pub(crate) fn saw(&mut self, kind: &str, within: Duration, fits: impl Fn(&Value) -> bool) -> Option<Value> {
+        self.seen(within, |event| is(event, kind) && fits(event))
+    }
+
+    /// Panics when a message comes while this waits.
+    #[track_caller]
+    pub(crate) fn expect_no_message(&mut self, during: Duration) {
+        self.expect_none("message", during, |event| is(event, "message"));
+    }
+
+    /// Panics when a library has logged a warning so far, or a command was refused.
+    #[track_caller]
+    pub(crate) fn expect_no_warning(&mut self) {
+        self.expect_none("warning", Duration::from_millis(1), |event| is(event, "warning") || is(event, "refused"));
     }
 }
 

@@ -111,7 +111,7 @@ impl MeanwhileClient {
     /// Sends plain text; the conversation is opened first, if it is not.
     #[track_caller]
     pub fn send(&mut self, to: &str, body: &str) {
-        self.client.command(&json!({ "op": "send", "to": to, "text": body }));
+        self.client.send_text(to, body);
     }
 
     /// Whether conversations from now on begin with HTML.
@@ -123,13 +123,13 @@ impl MeanwhileClient {
     /// Sends HTML, in a conversation that began with it.
     #[track_caller]
     pub fn send_html(&mut self, to: &str, html: &str) {
-        self.client.command(&json!({ "op": "send", "to": to, "html": html }));
+        self.client.send_html(to, html);
     }
 
     /// Shows the other that he writes, or no longer does, in a conversation that is open.
     #[track_caller]
     pub fn typing(&mut self, to: &str, active: bool) {
-        self.client.command(&json!({ "op": "typing", "to": to, "active": active }));
+        self.client.typing(to, active);
     }
 
     /// Ends the conversation with somebody.
@@ -190,7 +190,7 @@ impl MeanwhileClient {
     /// Panics when a message comes while this waits.
     #[track_caller]
     pub fn expect_no_message(&mut self, during: Duration) {
-        self.client.expect_none("message", during, |event| is(event, "message"));
+        self.client.expect_no_message(during);
     }
 
     /// Waits until a message to somebody has failed: its text, and the protocol's reason.
@@ -230,12 +230,12 @@ impl MeanwhileClient {
 
     /// Waits for an event of the program (see its head) that fits; `None`: none came.
     pub fn saw(&mut self, kind: &str, within: Duration, fits: impl Fn(&Value) -> bool) -> Option<Value> {
-        self.client.seen(within, |event| is(event, kind) && fits(event))
+        self.client.saw(kind, within, fits)
     }
 
     /// Panics when the library has logged a warning so far, or a command was refused.
     #[track_caller]
     pub fn expect_no_warning(&mut self) {
-        self.client.expect_none("warning", Duration::from_millis(1), |event| is(event, "warning") || is(event, "refused"));
+        self.client.expect_no_warning();
     }
 }

@@ -106,7 +106,7 @@ impl SipClient {
 
     /// Waits for an event of the script (see its head) that fits; `None`: none came.
     pub fn saw(&mut self, kind: &str, within: Duration, fits: impl Fn(&serde_json::Value) -> bool) -> Option<serde_json::Value> {
-        self.client.seen(within, |event| is(event, kind) && fits(event))
+        self.client.saw(kind, within, fits)
     }
 
     /// The next message.
@@ -127,6 +127,6 @@ impl SipClient {
     /// Panics when a message comes while this waits.
     #[track_caller]
     pub fn expect_no_message(&mut self, during: Duration) {
-        self.client.expect_none("message", during, |event| is(event, "message"));
+        self.client.expect_no_message(during);
     }
 }

@@ -1,48 +1,50 @@
-//! TLS for clients that have none: stunnel in client mode, as people would run it on their own machines.
+//! stunnel of Debian, which ends one TLS and begins another.
 
-use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::ports::ReservedPort;
 use crate::processes::{Directory, Program};
 
-const LISTENS_WITHIN: Duration = Duration::from_secs(20);
+const READY_WITHIN: Duration = Duration::from_secs(10);
 
-/// A running tunnel.
+/// A configuration that a page of the manual shows, with names, files and ports of the test. Everything that is to be replaced must be there.
+///
+/// # Panics
+/// When the page has no such chapter, the chapter no configuration, or the configuration not what is to be replaced.
+#[track_caller]
+pub fn shown(page: &str, chapter: &str, replacements: &[(&str, String)]) -> String {
+    let chapter = page.split(chapter).nth(1).expect("the manual has the chapter");
+    let shown = chapter.split("```\n").nth(1).expect("the chapter shows a configuration");
+    replacements.iter().fold(shown.to_owned(), |text, (old, new)| {
+        assert!(text.contains(old), "the manual's configuration has no {old:?}");
+        text.replace(old, new)
+    })
+}
+
+/// A running stunnel.
 #[derive(Debug)]
 pub struct Stunnel {
-    port: ReservedPort,
-    _program: Program,
+    program: Program,
 }
 
 impl Stunnel {
-    /// From a port of 127.0.0.1 to a server that must prove, to this authority (PEM), that it is the host of this name.
-    #[track_caller]
-    pub fn start(server: SocketAddr, name: &str, authority: &str) -> Self {
-        let directory = Directory::new("stunnel");
-        let port = ReservedPort::any();
-        let authority = directory.write("ca.pem", authority);
-        // The service as docs/platforms/sametime.md has it.
-        let configuration = format!(
-            "foreground = yes\npid =\n\n[sametime]\nclient = yes\naccept = {}\nconnect = {server}\nsni = {name}\nCAfile = {}\n\
-             verifyChain = yes\ncheckHost = {name}\n",
-            port.address(),
-            authority.display()
-        );
+    /// Starts it with these services, which find their files in `directory`, and waits until it listens for all of them.
+    pub fn start(directory: Directory, services: &str) -> Self {
+        // In the foreground, with a log that names what was negotiated.
+        let configuration = format!("foreground = yes\npid =\nsyslog = no\ndebug = info\n\n{services}");
+        let configuration = directory.write("stunnel.conf", &configuration);
         let mut command = Command::new("/usr/bin/stunnel4");
-        command.arg(directory.write("stunnel.conf", &configuration));
+        command.arg(configuration);
         let mut program = Program::start(directory, command);
         let output = program.output_path().to_owned();
-        // To look whether it listens would be a connection to the server.
-        program.wait_until("it is ready", LISTENS_WITHIN, || {
+        program.wait_until("its configuration is in force", READY_WITHIN, || {
             std::fs::read_to_string(&output).is_ok_and(|log| log.contains("Configuration successful"))
         });
-        Self { port, _program: program }
+        Self { program }
     }
 
-    /// Where clients connect.
-    pub fn address(&self) -> SocketAddr {
-        self.port.address()
+    /// Its log so far.
+    pub fn log(&self) -> String {
+        self.program.output()
     }
 }

@@ -2,22 +2,10 @@
 
 use std::time::Duration;
 
-use interchange_integration_tests::ocs::{Community, Dialect};
-use interchange_integration_tests::xmpp_client::XmppClient;
+use interchange_integration_tests::ocs::{Community, Dialect, text};
 
 const SOON: Duration = Duration::from_secs(20);
 const QUIET: Duration = Duration::from_millis(500);
-
-/// Texts that a careless translation would damage, each told apart by its number.
-fn text(number: usize) -> String {
-    let words = match number % 4 {
-        0 => "plain words",
-        1 => "5 < 6 && \"quotes\" 'single' &amp;",
-        2 => "first line\nsecond line",
-        _ => "Grüße aus 東京 👋",
-    };
-    format!("{number}: {words}")
-}
 
 fn hundred_messages_each_way(dialect: Dialect) {
     let community = Community::start(dialect);
@@ -96,34 +84,5 @@ fn a_restart_of_the_hub_in_the_middle_of_a_session_loses_nothing() {
     let answer = alice.expect_message(SOON);
     assert_eq!((answer.from.as_str(), answer.text.as_str()), ("sip:bob@acme.example", "still the same window"));
     alice.expect_no_error_shown(QUIET);
-    community.contoso.assert_no_faults();
-}
-
-#[test]
-fn they_see_each_others_presence_and_typing() {
-    let community = Community::start(Dialect::Ocs2007);
-    let (mut alice, mut bob) = community.people_who_see_each_other();
-    let sees = |bob: &mut XmppClient, show: &str| {
-        let from =
-            |event: &serde_json::Value| event["from"].as_str().is_some_and(|from| from.starts_with("alice@contoso.example"));
-        let seen = bob.saw("presence", SOON, |event| from(event) && event["type"] != "subscribed" && event["show"] == show);
-        assert!(seen.is_some(), "he sees {show:?}");
-    };
-    bob.send_raw("<presence><show>dnd</show><status>Writing tests</status></presence>");
-    alice.expect_presence("sip:bob@acme.example", "do-not-disturb", SOON);
-    alice.expect_note("sip:bob@acme.example", "Writing tests", SOON);
-    alice.set_status("away", None);
-    sees(&mut bob, "away");
-
-    bob.send("alice@contoso.example", "b1", "hello");
-    alice.expect_message(SOON);
-    alice.send("sip:bob@acme.example", "hello you");
-    let from = bob.expect_message(SOON).from;
-    alice.typing("sip:bob@acme.example", true);
-    assert!(bob.saw("stanza", SOON, |event| event["xml"].as_str().is_some_and(|xml| xml.contains("<composing"))).is_some());
-    bob.send_raw(&format!(
-        "<message to='{from}' type='chat'><composing xmlns='http://jabber.org/protocol/chatstates'/></message>"
-    ));
-    alice.expect_typing("sip:bob@acme.example", "typing", SOON);
     community.contoso.assert_no_faults();
 }

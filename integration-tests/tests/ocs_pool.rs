@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use interchange_integration_tests::certificates::{Authority, Leaf};
-use interchange_integration_tests::ocs::{Dialect, OcsPorts, OcsServer, OcsSettings};
+use interchange_integration_tests::ocs::{Dialect, OcsPorts, OcsServer, OcsSettings, text};
 use interchange_integration_tests::ports::ReservedPort;
 use interchange_integration_tests::purple_client::{PurpleAccount, PurpleClient};
 use interchange_integration_tests::tls_sip_peer::TlsSipClient;
@@ -14,17 +14,6 @@ const QUIET: Duration = Duration::from_millis(500);
 
 fn sign_on(server: &OcsServer, address: &str) -> PurpleClient {
     PurpleClient::sign_on(&PurpleAccount::ocs(address, server.client_address()))
-}
-
-/// Texts that a careless client or server would damage, each told apart by its number.
-fn text(number: usize) -> String {
-    let words = match number % 4 {
-        0 => "plain words",
-        1 => "5 < 6 && \"quotes\" 'single' &amp;",
-        2 => "first line\nsecond line",
-        _ => "Grüße aus 東京 👋",
-    };
-    format!("{number}: {words}")
 }
 
 fn twenty_messages_each_way(alice: &mut PurpleClient, bob: &mut PurpleClient) {

@@ -4,18 +4,18 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use interchange_integration_tests::certificates::{Authority, Leaf};
+use interchange_integration_tests::certificates::{Authority, Identity, Leaf};
 use interchange_integration_tests::hub::{HUB_DOMAIN, Hub, HubFiles, LinkSettings};
-use interchange_integration_tests::kamailio::{Kamailio, KamailioSettings, SipPorts};
-use interchange_integration_tests::ocs::{Community, Dialect, OcsPorts, OcsServer, OcsSettings};
+use interchange_integration_tests::kamailio::SipPorts;
+use interchange_integration_tests::ocs::{Community, Dialect, WithSip};
 use interchange_integration_tests::ports::ReservedPort;
-use interchange_integration_tests::purple_client::{PurpleAccount, PurpleClient};
+use interchange_integration_tests::purple_client::PurpleClient;
 use interchange_integration_tests::sip_client::{SipClient, Transport};
 use interchange_integration_tests::tls_sip_peer::{SipFrame, SipRequest, TlsSipClient, TlsSipServer};
 use interchange_integration_tests::xmpp_client::XmppClient;
-use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(20);
 const QUIET: Duration = Duration::from_millis(500);
@@ -169,45 +169,6 @@ fn the_hub_says_nothing_to_an_edge_whose_certificate_has_another_name() {
     assert_eq!(requests.load(Ordering::Relaxed), 0, "requests that it was sent");
 }
 
-/// A firm with Microsoft's servers, its partner globex.example on SIP, and the hub between them.
-struct WithSip<Proxy> {
-    contoso: OcsServer,
-    globex: Proxy,
-    _hub: Hub,
-    _files: HubFiles,
-}
-
-impl<Proxy> WithSip<Proxy> {
-    /// `proxy` starts who answers for globex.example: it is told its ports, and where the hub listens.
-    fn start(proxy: impl FnOnce(SipPorts, &Authority, SocketAddr) -> Proxy) -> Self {
-        let authority = Authority::new("Test authority");
-        let mut files = HubFiles::new(&authority);
-        let (sip_ports, ocs_ports) = (SipPorts::reserve(), OcsPorts::reserve());
-        files.configure(
-            &authority,
-            &[
-                LinkSettings::sip("globex", "globex.example", sip_ports.tls.number()).with("identity = \"domain\", imdn = true"),
-                LinkSettings::ocs("contoso", "contoso.example", ocs_ports.edge.number()),
-            ],
-        );
-        let globex = proxy(sip_ports, &authority, files.sip.address());
-        let settings = OcsSettings::new("contoso.example", &["alice"], ocs_ports, &authority);
-        let settings = settings.with_partner(HUB_DOMAIN, files.ocs.address(), &["globex.example", HUB_DOMAIN]);
-        let contoso = OcsServer::start(settings);
-        let hub = files.start();
-        Self { contoso, globex, _hub: hub, _files: files }
-    }
-
-    fn alice(&self) -> PurpleClient {
-        PurpleClient::sign_on(&PurpleAccount::ocs(ALICE, self.contoso.client_address()))
-    }
-}
-
-fn kamailio(ports: SipPorts, authority: &Authority, hub: SocketAddr) -> Kamailio {
-    let settings = KamailioSettings::new("globex.example", ports, authority, hub, HUB_DOMAIN);
-    Kamailio::start(settings.with_partners(&["contoso.example", HUB_DOMAIN]).with_presence())
-}
-
 /// A proxy that says of everybody that they are known and not there now, as Kamailio without a module for it does not.
 fn proxy_of_the_absent(ports: SipPorts, authority: &Authority, _hub: SocketAddr) -> TlsSipServer {
     let identity = authority.issue(&Leaf::sip("globex.example"));
@@ -237,50 +198,24 @@ fn assert_not_delivered(told: &str, because: [&str; 2]) {
 }
 
 #[test]
-fn people_on_sipe_and_linphone_see_each_other_write() {
-    let community = WithSip::start(kamailio);
-    let mut bob = SipClient::register_with_all(&community.globex, "bob", Transport::Tcp);
-    let mut alice = community.alice();
-    let alice_uri = format!("sip:{ALICE}");
-    // Nobody is told of the typing of strangers, and no session begins for it.
-    alice.send(BOB_ON_SIP, "hello Bob");
-    assert_eq!(bob.expect_message(SOON).body, "hello Bob");
-    bob.send(&alice_uri, "b1", "hello Alice");
-    let first = alice.expect_message(SOON);
-    assert_eq!((first.from.as_str(), first.text.as_str()), (BOB_ON_SIP, "hello Alice"));
-
-    alice.typing(BOB_ON_SIP, true);
-    let is_hers = |event: &Value| event["from"].as_str().is_some_and(|from| from.starts_with(&alice_uri));
-    let seen = bob.saw("composing", SOON, |event| is_hers(event) && event["active"] == true);
-    assert!(seen.is_some(), "he sees that she writes");
-    bob.compose(&alice_uri);
-    alice.expect_typing(BOB_ON_SIP, "typing", SOON);
-
-    // All of that is no message.
-    alice.expect_no_message(QUIET);
-    bob.expect_no_message(QUIET);
-    alice.expect_no_error_shown(QUIET);
-    community.contoso.assert_no_faults();
-}
-
-#[test]
 fn whoever_writes_to_somebody_that_kamailio_does_not_know_is_told_in_sipe_and_goes_on() {
-    let community = WithSip::start(kamailio);
+    let community = WithSip::kamailio();
     let mut bob = SipClient::register(&community.globex, "bob", Transport::Tcp);
     let mut alice = community.alice();
     // Kamailio says 404 of a stranger, and of whoever has no telephone registered.
     let nobody = "sip:nobody@globex.example";
     alice.send(nobody, "is anybody there?");
     assert_not_delivered(&is_told(&mut alice, nobody), ["recipients are offline", "knows no such user"]);
-    alice.send(BOB_ON_SIP, "but you are");
-    assert_eq!(bob.expect_message(SOON).body, "but you are");
+    // His link asks for no formatting: what comes are the words.
+    alice.send_html(BOB_ON_SIP, "<b>but you are: 5 &lt; 6</b>");
+    assert_eq!(bob.expect_message(SOON).body, "but you are: 5 < 6");
     alice.expect_no_error_shown(QUIET);
     community.contoso.assert_no_faults();
 }
 
 #[test]
 fn whoever_writes_to_somebody_who_is_offline_is_told_in_sipe() {
-    let community = WithSip::start(proxy_of_the_absent);
+    let community = WithSip::start(|globex| globex, proxy_of_the_absent);
     let mut alice = community.alice();
     alice.send(BOB_ON_SIP, "are you there?");
     // A 480 would end the session, so she hears of a service that is not available, or why in a message.
@@ -298,7 +233,8 @@ fn stanza_with(bob: &mut XmppClient, body: &str) -> String {
 }
 
 fn formatted_words_both_ways(xhtml_im: bool) {
-    let community = Community::start_with(Dialect::Ocs2007, |acme| if xhtml_im { acme.with("xhtml_im = true") } else { acme });
+    let community =
+        Community::start_with(Dialect::Ocs2007, &["bob"], |acme| if xhtml_im { acme.with("xhtml_im = true") } else { acme });
     let mut alice = community.alice();
     let mut bob = community.bob();
 
@@ -348,38 +284,53 @@ fn formatted_words_are_readable_on_both_sides_without_xhtml_im() {
     formatted_words_both_ways(false);
 }
 
+/// The proxy of globex.example, scripted: what it was sent, and who sends for its people.
+struct Scripted {
+    _server: TlsSipServer,
+    messages: Receiver<SipRequest>,
+    hub: SocketAddr,
+    identity: Identity,
+    authority: String,
+}
+
+impl Scripted {
+    fn start(ports: SipPorts, authority: &Authority, hub: SocketAddr) -> Self {
+        let identity = authority.issue(&Leaf::sip("globex.example"));
+        let (server, messages) = TlsSipServer::recording(ports.tls, &identity, authority.certificate());
+        Self { _server: server, messages, hub, identity, authority: authority.certificate().to_owned() }
+    }
+
+    /// Sends one message of a type to her.
+    fn send(&self, content_type: &str, body: &str) -> u16 {
+        let mut client = TlsSipClient::connect(self.hub, HUB_DOMAIN, Some(&self.identity), &self.authority);
+        client.ask(&format!(
+            "MESSAGE sip:{ALICE} SIP/2.0\r\nVia: SIP/2.0/TLS 127.0.0.1:5061;branch=z9hG4bKformatted\r\nMax-Forwards: 70\r\n\
+             From: <{BOB_ON_SIP}>;tag=formatted\r\nTo: <sip:{ALICE}>\r\nCall-ID: formatted\r\nCSeq: 1 MESSAGE\r\n\
+             Content-Type: {content_type}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+    }
+}
+
 #[test]
-fn every_state_on_xmpp_is_shown_by_sipe_and_the_other_way_round() {
-    let community = Community::start(Dialect::Ocs2007);
-    let (mut alice, mut bob) = community.people_who_see_each_other();
+fn formatted_words_are_readable_on_both_sides_of_a_sip_link_that_asks_for_them() {
+    let community = WithSip::start(|globex| globex.with("html = true"), Scripted::start);
+    let mut alice = community.alice();
 
-    // What he chooses, and what her client shows. The note tells old documents from new ones.
-    let his = [("chat", "available"), ("away", "away"), ("xa", "away"), ("dnd", "do-not-disturb"), ("", "available")];
-    for (number, (show, state)) in his.into_iter().enumerate() {
-        let note = format!("his note {number}");
-        let chosen = if show.is_empty() { String::new() } else { format!("<show>{show}</show>") };
-        bob.send_raw(&format!("<presence>{chosen}<status>{note}</status></presence>"));
-        let shown = alice.expect_note(BOB_ON_XMPP, &note, SOON);
-        assert_eq!((shown.state.as_str(), shown.online), (state, true), "{show:?}: {shown:?}");
-    }
-    bob.send_raw("<presence type='unavailable'/>");
-    assert!(!alice.expect_presence(BOB_ON_XMPP, "offline", SOON).online);
-    bob.send_raw("<presence><status>here again</status></presence>");
-    assert_eq!(alice.expect_note(BOB_ON_XMPP, "here again", SOON).state, "available");
+    alice.send_html(BOB_ON_SIP, "<b>5 &lt; 6 &amp; bold</b>");
+    let sent = community.globex.messages.recv_timeout(SOON).expect("a MESSAGE").frame;
+    let content_type = sent.header("Content-Type").unwrap_or_default();
+    assert!(content_type.starts_with("multipart/alternative"), "{content_type}");
+    let body = sent.text();
+    let part = |kind: &str| body.split("Content-Type: ").find(|part| part.starts_with(kind)).unwrap_or_default();
+    assert!(part("text/plain").contains("\n5 < 6 & bold"), "{body}");
+    let html = part("text/html");
+    assert!(html.contains("5 &lt; 6 &amp; bold") && html.contains("<b>"), "{body}");
 
-    let is_hers = |event: &Value| event["from"].as_str().is_some_and(|from| from.starts_with(ALICE));
-    // What she chooses, and what his client shows.
-    let hers = [("away", "away"), ("be-right-back", "away"), ("busy", "dnd"), ("do-not-disturb", "dnd"), ("available", "")];
-    for (number, (state, show)) in hers.into_iter().enumerate() {
-        let note = format!("her note {number}");
-        alice.set_status(state, Some(&note));
-        let seen = bob.saw("presence", SOON, |event| is_hers(event) && event["status"] == note.as_str() && event["show"] == show);
-        assert!(seen.is_some(), "{state} is not seen as {show:?}; her server shows {:?}", community.contoso.presence_of("alice"));
-    }
-    let is_gone = |event: &Value| is_hers(event) && event["type"] == "unavailable";
-    // What was said when he was not allowed to see her yet, or had gone himself.
-    while bob.saw("presence", Duration::ZERO, is_gone).is_some() {}
-    alice.set_status("invisible", None);
-    assert!(bob.saw("presence", SOON, is_gone).is_some(), "invisible: {:?}", community.contoso.presence_of("alice"));
+    let status = community.globex.send("text/html;charset=UTF-8", "<p>5 &lt; 6, so <b>bold</b> words</p>");
+    assert!((200..300).contains(&status), "{status}");
+    let message = alice.expect_message(SOON);
+    assert_eq!((message.from.as_str(), message.text.trim()), (BOB_ON_SIP, "5 < 6, so bold words"));
+    assert!(message.html.to_lowercase().contains("<b>bold</b>"), "{}", message.html);
     community.contoso.assert_no_faults();
 }

@@ -1,6 +1,7 @@
 //! How people sign in with real Sametime clients: by each type of login, through TLS, by a directory that a reload changes, sent to another server,
 //! and once too often.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use interchange_integration_tests::api::Api;
@@ -8,17 +9,35 @@ use interchange_integration_tests::certificates::Authority;
 use interchange_integration_tests::hub::{HUB_DOMAIN, Hub, HubFiles, LinkSettings};
 use interchange_integration_tests::meanwhile_client::MeanwhileClient;
 use interchange_integration_tests::ports::ReservedPort;
+use interchange_integration_tests::processes::Directory;
 use interchange_integration_tests::purple_client::{PurpleAccount, PurpleClient};
 use interchange_integration_tests::sametime_community::{
     ALICE, BOB, CAROL, CommunitySettings, PASSWORD, SametimeCommunity, directory,
 };
 use interchange_integration_tests::slapd::{Person, SERVICE_PASSWORD, SlapdFiles};
-use interchange_integration_tests::stunnel::Stunnel;
+use interchange_integration_tests::stunnel::{self, Stunnel};
 use interchange_sametime::reason;
 use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(20);
 const QUIET: Duration = Duration::from_millis(500);
+
+/// The tunnel of the manual, to a server that must prove, to this authority, that it is the host of this name; and where clients connect.
+fn tunnel(server: SocketAddr, name: &str, authority: &Authority) -> (Stunnel, SocketAddr) {
+    let (directory, port) = (Directory::new("stunnel"), ReservedPort::any());
+    let authority = directory.write("ca.pem", authority.certificate());
+    let services = stunnel::shown(
+        include_str!("../../docs/platforms/sametime.md"),
+        "`/etc/stunnel/sametime.conf`",
+        &[
+            ("127.0.0.1:1533", port.address().to_string()),
+            ("hub.example:1533", server.to_string()),
+            ("hub.example", name.to_owned()),
+            ("/etc/ssl/certs/ca-certificates.crt", authority.display().to_string()),
+        ],
+    );
+    (Stunnel::start(directory, &services), port.address())
+}
 
 #[track_caller]
 fn expect_refused(mut client: MeanwhileClient, reason: u32) {
@@ -55,12 +74,12 @@ fn a_client_without_tls_comes_through_a_tunnel_that_knows_the_hub_s_certificate(
     expect_refused(MeanwhileClient::start(community.address(), "bob", PASSWORD), reason::RESTRICTED);
     let stranger = Authority::new("A stranger");
     for (name, authority) in [(HUB_DOMAIN, &stranger), ("other.example", &authority)] {
-        let tunnel = Stunnel::start(community.secure_address(), name, authority.certificate());
-        assert_eq!(MeanwhileClient::start(tunnel.address(), "bob", PASSWORD).expect_stopped(SOON).0, -1, "{name}");
+        let (_tunnel, address) = tunnel(community.secure_address(), name, authority);
+        assert_eq!(MeanwhileClient::start(address, "bob", PASSWORD).expect_stopped(SOON).0, -1, "{name}");
     }
-    let tunnel = Stunnel::start(community.secure_address(), HUB_DOMAIN, authority.certificate());
-    let mut bob = MeanwhileClient::sign_in(tunnel.address(), "bob", PASSWORD);
-    let mut carol = PurpleClient::sign_on(&PurpleAccount::sametime("carol", PASSWORD, tunnel.address()));
+    let (_tunnel, address) = tunnel(community.secure_address(), HUB_DOMAIN, &authority);
+    let mut bob = MeanwhileClient::sign_in(address, "bob", PASSWORD);
+    let mut carol = PurpleClient::sign_on(&PurpleAccount::sametime("carol", PASSWORD, address));
     community.hub().wait_for_line(&["somebody of globex.example has signed in", "with a login of type 4 over tls"], SOON);
     let mut alice = community.alice();
     alice.send(BOB, "to-bob", "through the tunnel");

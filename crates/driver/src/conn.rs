@@ -431,7 +431,12 @@ impl Conn {
                 Ok(peer)
             }
             Ok(Err(why)) => {
-                Err(End::new(why.why, Manner::AtOnce, format!("no TLS with {peer}: {}", text::escaped(&why.text, 200))))
+                let detail = format!("no TLS with {peer}: {}", text::escaped(&why.text, 200));
+                if why.is_incompatible && !self.id.is_dialled() {
+                    // Whoever dials the hub has proved to be nobody yet, so no link tells of it.
+                    tracing::info!(platform = %self.shared.name, conn = %self.id, "{detail}");
+                }
+                Err(End::new(why.why, Manner::AtOnce, detail))
             }
             Err(_) => {
                 let detail = format!("{peer} did not finish the TLS handshake within 15 s");

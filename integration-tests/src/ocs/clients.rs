@@ -48,7 +48,13 @@ impl State {
         match method.as_str() {
             "SUBSCRIBE" if own => self.client_subscribes(connection, &user, &name, &request),
             _ if own => self.pass_to_client(connection, &name, request, &[Hop::Pool]),
-            _ => self.pass_to_partner(connection, request, &target),
+            _ => {
+                if method == "SUBSCRIBE" && self.settings.dialect == Dialect::Lcs2005 {
+                    // The plugin offers them here too; clients of 2005 did not know them.
+                    request.set("Accept", "text/xml+msrtc.pidf, application/xpidf+xml, application/pidf+xml");
+                }
+                self.pass_to_partner(connection, request, &target);
+            }
         }
     }
 

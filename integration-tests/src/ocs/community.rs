@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::{Dialect, OcsPorts, OcsServer, OcsSettings};
 use crate::certificates::Authority;
 use crate::dns::{NameServer, ServiceRecord};
@@ -13,7 +15,7 @@ use crate::xmpp_server::{XmppPorts, XmppServer, XmppServerSettings};
 
 const WITHIN: Duration = Duration::from_secs(20);
 
-/// The two firms and the hub: bob@acme.example is on XMPP, and on the list of alice@contoso.example.
+/// The two firms and the hub: people of acme.example are on XMPP, and on the list of alice@contoso.example.
 #[derive(Debug)]
 pub struct Community {
     _names: NameServer,
@@ -28,13 +30,13 @@ pub struct Community {
 }
 
 impl Community {
-    /// Starts all of it, with the usual links.
+    /// Starts all of it, with the usual links. Bob is on XMPP.
     pub fn start(dialect: Dialect) -> Self {
-        Self::start_with(dialect, |acme| acme)
+        Self::start_with(dialect, &["bob"], |acme| acme)
     }
 
-    /// The same, with other settings of the link of acme.example.
-    pub fn start_with(dialect: Dialect, acme: impl FnOnce(LinkSettings) -> LinkSettings) -> Self {
+    /// The same, with these people on XMPP and other settings of the link of acme.example.
+    pub fn start_with(dialect: Dialect, people: &[&str], acme: impl FnOnce(LinkSettings) -> LinkSettings) -> Self {
         let authority = Authority::new("Test authority");
         let mut files = HubFiles::new(&authority);
         let ports = XmppPorts::reserve();
@@ -49,13 +51,16 @@ impl Community {
                 LinkSettings::ocs("contoso", "contoso.example", ocs_ports.edge.number()),
             ],
         );
-        let mut settings = OcsSettings::new("contoso.example", &["alice"], ocs_ports, &authority)
-            .with_contact("alice", "bob@acme.example")
-            .with_partner(HUB_DOMAIN, files.ocs.address(), &["acme.example", HUB_DOMAIN]);
+        let mut settings = OcsSettings::new("contoso.example", &["alice"], ocs_ports, &authority).with_partner(
+            HUB_DOMAIN,
+            files.ocs.address(),
+            &["acme.example", HUB_DOMAIN],
+        );
+        settings.contacts = people.iter().map(|person| ("alice".to_owned(), format!("{person}@acme.example"))).collect();
         settings.dialect = dialect;
         let contoso = OcsServer::start(settings);
         let hub = Some(files.start());
-        let acme = prosody::start(XmppServerSettings::new("acme.example", &["bob"], ports, &authority, &names));
+        let acme = prosody::start(XmppServerSettings::new("acme.example", people, ports, &authority, &names));
         Self { _names: names, files, hub, acme, contoso }
     }
 
@@ -71,22 +76,24 @@ impl Community {
         XmppClient::login(&self.acme, "bob")
     }
 
-    /// Both, each of whom sees that the other is there.
+    /// Alice and these people on XMPP, who see that she is there, as she sees that they are.
     #[track_caller]
-    pub fn people_who_see_each_other(&self) -> (PurpleClient, XmppClient) {
-        let mut bob = self.bob();
-        // Bob is on her list, so her client asks to see him; he agrees, and asks the same of her.
+    pub fn people_who_see_each_other<const COUNT: usize>(&self, people: [&str; COUNT]) -> (PurpleClient, [XmppClient; COUNT]) {
+        let mut people = people.map(|person| XmppClient::login(&self.acme, person));
+        // They are on her list, so her client asks to see them; they agree, and ask the same of her.
         let mut alice = self.alice();
-        let asked = bob.saw("presence", WITHIN, |event| event["type"] == "subscribe" && event["from"] == "alice@contoso.example");
-        assert!(asked.is_some(), "he is asked");
-        bob.send_raw("<presence to='alice@contoso.example' type='subscribed'/>");
-        bob.send_raw("<presence to='alice@contoso.example' type='subscribe'/>");
-        alice.expect_presence("sip:bob@acme.example", "available", WITHIN);
-        let seen = bob.saw("presence", WITHIN, |event| {
-            let of_alice = event["from"].as_str().is_some_and(|from| from.starts_with("alice@contoso.example"));
-            of_alice && event["type"] == "available"
-        });
-        assert!(seen.is_some(), "he sees her");
-        (alice, bob)
+        for person in &mut people {
+            let asks = |event: &Value| event["type"] == "subscribe" && event["from"] == "alice@contoso.example";
+            assert!(person.saw("presence", WITHIN, asks).is_some(), "{} is asked", person.address());
+            person.send_raw("<presence to='alice@contoso.example' type='subscribed'/>");
+            person.send_raw("<presence to='alice@contoso.example' type='subscribe'/>");
+            alice.expect_presence(&format!("sip:{}", person.address()), "available", WITHIN);
+            let is_here = |event: &Value| {
+                let of_alice = event["from"].as_str().is_some_and(|from| from.starts_with("alice@contoso.example"));
+                of_alice && event["type"] == "available"
+            };
+            assert!(person.saw("presence", WITHIN, is_here).is_some(), "{} sees her", person.address());
+        }
+        (alice, people)
     }
 }

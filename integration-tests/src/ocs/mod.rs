@@ -18,6 +18,7 @@ mod routes;
 mod rules;
 mod state;
 mod watch;
+mod with_sip;
 mod xml;
 
 use std::fmt;
@@ -36,6 +37,7 @@ use self::connection::{ConnectionId, Event, Listener, Security};
 pub use self::message::Message;
 pub use self::presence::Presence;
 use self::state::{Connection, Script, Side, State};
+pub use self::with_sip::WithSip;
 use crate::certificates::{Authority, Identity, Leaf};
 use crate::ports::ReservedPort;
 use crate::processes::Directory;
@@ -60,6 +62,17 @@ impl Dialect {
             Self::Ocs2007 => "RTC/3.5",
         }
     }
+}
+
+/// Texts that a careless client, server or translation would damage, each told apart by its number.
+pub fn text(number: usize) -> String {
+    let words = match number % 4 {
+        0 => "plain words",
+        1 => "5 < 6 && \"quotes\" 'single' &amp;",
+        2 => "first line\nsecond line",
+        _ => "Grüße aus 東京 👋",
+    };
+    format!("{number}: {words}")
 }
 
 /// The ports of one company's servers.
@@ -265,6 +278,16 @@ impl OcsServer {
     /// What watchers of a user see.
     pub fn presence_of(&self, user: &str) -> Presence {
         self.shared.state().presence_of(user)
+    }
+
+    /// From now on watchers of a user who is signed on see this, whatever the client publishes: a telephone or a calendar says so, which no
+    /// client of the tests has.
+    pub fn show_as(&self, user: &str, presence: Presence) {
+        let mut state = self.shared.state();
+        if let Some(home) = state.homes.get_mut(user) {
+            home.publications.instead = Some(presence);
+        }
+        state.show(user);
     }
 
     /// How many subscriptions of partners' people stand.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::Dialect;
 use super::message::split;
 use super::xml::{Element, escaped};
 
@@ -17,10 +18,12 @@ pub(super) enum Format {
 }
 
 impl Format {
-    /// The first one, in the server's own order, that the watcher accepts.
-    pub(super) fn accepted(accept: &str) -> Option<Self> {
+    /// The first one, in the server's own order, that the watcher accepts. Servers of 2005 have no categories.
+    pub(super) fn accepted(accept: &str, dialect: Dialect) -> Option<Self> {
         let types: Vec<&str> = split(accept, ',').into_iter().map(|one| split(one, ';')[0]).collect();
-        [Self::Categories, Self::MsrtcPidf, Self::Pidf].into_iter().find(|format| types.contains(&format.content_type()))
+        let own = [Self::Categories, Self::MsrtcPidf, Self::Pidf];
+        let own = if dialect == Dialect::Lcs2005 { &own[1..] } else { &own[..] };
+        own.iter().find(|format| types.contains(&format.content_type())).copied()
     }
 
     pub(super) fn content_type(self) -> &'static str {
@@ -161,6 +164,8 @@ pub(super) struct Publications {
     /// What a client of the older dialect has set: availability and activity.
     set: Option<(u32, u32)>,
     note: String,
+    /// What is shown in the place of all that.
+    pub(super) instead: Option<Presence>,
 }
 
 impl Publications {
@@ -204,6 +209,9 @@ impl Publications {
 
     /// What watchers see while somebody is signed on.
     pub(super) fn presence(&self) -> Presence {
+        if let Some(presence) = &self.instead {
+            return presence.clone();
+        }
         if let Some((availability, activity)) = self.set {
             let (availability, token) = match activity {
                 _ if availability < 100 => (18500, ""),

@@ -131,7 +131,7 @@ impl State {
     fn watch(&mut self, subscriber: Subscriber, connection: ConnectionId, user: &str, request: &Message) {
         let accept: Vec<&str> = request.all("Accept").collect();
         let accept = if accept.is_empty() { "application/pidf+xml".to_owned() } else { accept.join(",") };
-        let Some(format) = Format::accepted(&accept) else {
+        let Some(format) = Format::accepted(&accept, self.settings.dialect) else {
             return self.answer(connection, request, 406, "Not Acceptable");
         };
         let document = self.presence_of(user).document(format, &self.address_of(user));
@@ -154,7 +154,7 @@ impl State {
         let mut resources = Vec::new();
         list.all("resource", &mut resources);
         let accept: Vec<&str> = request.all("Accept").collect();
-        let format = Format::accepted(&accept.join(",")).unwrap_or(Format::MsrtcPidf);
+        let format = Format::accepted(&accept.join(","), self.settings.dialect).unwrap_or(Format::MsrtcPidf);
         let domain = &self.settings.domain;
         let (mut of, mut entries, mut parts) = (Vec::new(), String::new(), String::new());
         for resource in resources {

@@ -202,11 +202,13 @@ pub(crate) struct Unsecured {
     pub(crate) why: CloseReason,
     /// The same for a person; it may hold text from outside.
     pub(crate) text: String,
+    /// The peer knows no version of TLS, or no cipher suite, that the hub knows.
+    pub(crate) is_incompatible: bool,
 }
 
 impl Unsecured {
     fn failed(text: impl Into<String>) -> Self {
-        Self { why: CloseReason::TlsFailed, text: text.into() }
+        Self { why: CloseReason::TlsFailed, text: text.into(), is_incompatible: false }
     }
 }
 
@@ -237,11 +239,15 @@ fn explain(error: &std::io::Error) -> Unsecured {
             _ => error.to_string(),
         });
     };
+    let is_incompatible = matches!(
+        inner,
+        rustls::Error::PeerIncompatible(_) | rustls::Error::AlertReceived(rustls::AlertDescription::ProtocolVersion)
+    );
     let advice = match inner {
+        _ if is_incompatible => "; the hub speaks TLS 1.2 and 1.3 only",
         rustls::Error::AlertReceived(_) => "; the peer's log says why it refused",
-        rustls::Error::PeerIncompatible(_) => "; the hub speaks TLS 1.2 and 1.3 only",
         rustls::Error::InvalidMessage(_) => "; does the peer speak TLS on this port at once, or only after STARTTLS?",
         _ => "",
     };
-    Unsecured { why: failure_of(inner), text: format!("{inner}{advice}") }
+    Unsecured { why: failure_of(inner), text: format!("{inner}{advice}"), is_incompatible }
 }
