@@ -212,6 +212,7 @@ impl Ocs {
                 // Compression: refused, whatever its Max-Forwards, and the stream goes on as it is. A peer that hears nothing would wait.
                 "NEGOTIATE" => return self.answer_at_once(conn, request, &Diagnosis::of(488)),
                 // The same as NOTIFY, and never answered.
+                "BENOTIFY" if self.take_silent_report(now, conn, request) => return,
                 "BENOTIFY" => return self.take_benotify(now, conn, request),
                 _ => {}
             }

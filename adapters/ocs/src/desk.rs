@@ -79,7 +79,7 @@ impl Ocs {
             _ => fingerprint,
         };
         match self.desk.seen.get(now.instant, &fingerprint) {
-            Some(Fate::Answered(answer)) => return self.reply(now, &open, answer, carriage, wanted.as_deref()),
+            Some(Fate::Answered(answer)) => return self.reply(now, &open, answer, carriage, wanted.as_deref(), None),
             // RFC 3261 §8.2.2.2: the first of two requests for one session has its answer to come.
             Some(Fate::Open(_)) if carriage == Carriage::Invite => return self.refuse(now, &open, &Diagnosis::of(482)),
             Some(Fate::Open(token)) => {
@@ -198,14 +198,22 @@ impl Ocs {
             self.desk.seen.forget(&waiting.fingerprint);
         }
         for open in &waiting.requests {
-            self.reply(now, open, answer, waiting.carriage, waiting.wanted.as_deref());
+            self.reply(now, open, answer, waiting.carriage, waiting.wanted.as_deref(), Some(waiting.message));
         }
     }
 
-    fn reply(&mut self, now: Now, open: &Open, answer: Answer, carriage: Carriage, wanted: Option<&Wanted>) {
+    fn reply(
+        &mut self,
+        now: Now,
+        open: &Open,
+        answer: Answer,
+        carriage: Carriage,
+        wanted: Option<&Wanted>,
+        message: Option<MessageId>,
+    ) {
         match (answer, wanted) {
             (Answer::Taken, Some(wanted)) => self.begin_session(now, open, wanted, true),
-            (Answer::Taken, None) => self.accept(now, open),
+            (Answer::Taken, None) => self.accept_words(now, open, message),
             (Answer::Refused(why), _) => self.refuse(now, open, &of_refusal(why, carriage)),
         }
     }

@@ -11,6 +11,7 @@ use sip_stack::{Flow, Rules, ServerId};
 use crate::Ocs;
 use crate::body::{self, ACCEPT, BodyFault, Said};
 use crate::diagnostics::{self, Carriage, Diagnosis};
+use crate::sessions::is_report;
 use crate::settings::MAX_TEXT;
 
 /// Requests in dialogs of one link that wait until it is known which dialogs there are.
@@ -26,13 +27,13 @@ pub(crate) struct Open {
 }
 
 /// What we understand.
-fn rules() -> Rules {
+pub(crate) fn rules() -> Rules {
     use Method::{Ack, Bye, Cancel, Info, Invite, Message, Notify, Options, Prack, Refer, Subscribe, Update};
     Rules {
         methods: vec![Invite, Ack, Cancel, Bye, Options, Message, Info, Update, Subscribe, Notify],
         known_methods: vec![Refer, Prack],
         // Clients of 2005 require it also of two people.
-        extensions: vec!["com.microsoft.rtc-multiparty".to_owned()],
+        extensions: vec!["com.microsoft.rtc-multiparty".to_owned(), "timer".to_owned()],
         // Means that it may be used, and it need not be.
         proxy_extensions: vec!["ms-benotify".to_owned()],
         ..Rules::default()
@@ -118,14 +119,9 @@ impl Ocs {
             Method::Invite => self.take_invite(now, number, from, open),
             Method::Info => self.take_info(now, from, &open),
             Method::Bye => self.take_bye(now, from, &open),
-            Method::Update => {
-                let diagnosis = self.session_of(&open.request, from).map_or(Some(Diagnosis::of(481)), |_| None);
-                match diagnosis {
-                    Some(diagnosis) => self.refuse(now, &open, &diagnosis),
-                    None => self.accept(now, &open),
-                }
-            }
+            Method::Update => self.take_refresh(now, from, &open),
             Method::Subscribe => self.take_subscribe(now, number, from, open),
+            _ if is_report(&open.request) => self.take_report(now, number, from, &open),
             _ => self.take_notify(now, &open),
         }
     }
@@ -157,6 +153,9 @@ impl Ocs {
 
     /// A MESSAGE, in a session or by itself.
     fn take_message(&mut self, now: Now, number: u64, from: &Address, open: Open) {
+        if is_report(&open.request) {
+            return self.take_report(now, number, from, &open);
+        }
         match self.read_message(now, from, &open) {
             Err(diagnosis) => {
                 self.report(&open, diagnosis.code);
@@ -170,7 +169,10 @@ impl Ocs {
             Ok((carriage, to, Said::Words(plain, rich))) => {
                 self.no_longer_writes(&(from.clone(), to.clone()));
                 let name = self.display_name(&open.request, from);
-                if let Some(envelope) = self.text_envelope(now, number, &open.request, (from, &to), (plain, rich), name) {
+                if let Some(mut envelope) = self.text_envelope(now, number, &open.request, (from, &to), (plain, rich), name) {
+                    if let Body::Text(text) = &mut envelope.body {
+                        text.wants.delivered = self.will_report(from, &open.request);
+                    }
                     self.submit(now, number, envelope, open, carriage, None);
                 }
             }
@@ -259,10 +261,19 @@ impl Ocs {
 
     /// 200.
     pub(crate) fn accept(&mut self, now: Now, open: &Open) {
+        self.accept_with(now, open, None);
+    }
+
+    /// 200 with one more header.
+    pub(crate) fn accept_with(&mut self, now: Now, open: &Open, more: Option<(&str, Value)>) {
         let tag = self.layer.new_tag();
         let response = Response::to_request(&open.request, 200, Some(&tag), None)
             .and_then(|response| response.with_header(Name::Contact, self.hub.contact()?))
-            .and_then(|response| response.with_header(Name::Server, Value::new("Interchange")?));
+            .and_then(|response| response.with_header(Name::Server, Value::new("Interchange")?))
+            .and_then(|response| match more {
+                Some((name, value)) => response.with_named_header(name, value),
+                None => Ok(response),
+            });
         if let Ok(response) = response {
             let _ = self.layer.respond(now.instant, open.server, &response, &mut self.actions);
         }

@@ -19,6 +19,7 @@ mod inbound;
 mod link;
 mod outbound;
 mod pace;
+mod parts;
 mod presence;
 mod sessions;
 mod settings;
@@ -39,8 +40,9 @@ use crate::conn::Conn;
 use crate::desk::Desk;
 use crate::hub::Hub;
 use crate::link::Link;
+use crate::parts::Arrived;
 use crate::presence::{Key, Presences};
-use crate::sessions::Sessions;
+use crate::sessions::{Reports, Sessions};
 pub use crate::settings::{FirstText, LinkSettings, PlatformSettings};
 use crate::timers::{Sleeper, Timers};
 use crate::typing::Writers;
@@ -76,6 +78,8 @@ fn build(build: Build<'_>) -> Result<Box<dyn Adapter>, SettingsError> {
         clients: HashMap::new(),
         desk: Desk::default(),
         sessions: Sessions::default(),
+        reports: Reports::default(),
+        arrived: Arrived::default(),
         writers: Writers::default(),
         presence: Presences::default(),
         last_number: 0,
@@ -114,6 +118,8 @@ struct Ocs {
     clients: HashMap<ClientId, Asked>,
     desk: Desk,
     sessions: Sessions,
+    reports: Reports,
+    arrived: Arrived,
     writers: Writers,
     presence: Presences,
     last_number: u64,
@@ -129,8 +135,10 @@ enum Asked {
     Invite { session: u64, link: u64, sent: Instant },
     /// A message in a session.
     Message { session: u64, link: u64, place: Place, sent: Instant },
-    /// Whether somebody writes.
+    /// Whether somebody writes, or that a message has arrived.
     Typing { session: u64 },
+    /// That a session goes on.
+    Refresh { session: u64, link: u64 },
     /// To end a session: whatever the answer, it is over.
     Bye,
     /// To see somebody.

@@ -103,14 +103,16 @@ pub(crate) struct Delivery {
     pub(crate) id: DeliveryId,
     pub(crate) message: MessageId,
     pub(crate) pair: Pair,
-    pub(crate) words: crate::body::Outgoing,
+    pub(crate) parts: crate::parts::Parts,
     /// How the sender is called.
     pub(crate) display_name: Option<Arc<str>>,
     pub(crate) hops: u8,
     /// It tells of a failure, so its own failure is told to nobody.
     pub(crate) is_notice: bool,
-    /// What a 200 is a receipt for.
-    pub(crate) receipt: Option<Arc<Envelope>>,
+    /// As the broker has handed it over.
+    pub(crate) envelope: Arc<Envelope>,
+    /// The message that it tells of, and the code by which a report says why that has failed.
+    pub(crate) report: Option<(MessageId, u16)>,
     /// A session that the other side had lost was begun again for it.
     pub(crate) is_second: bool,
 }

@@ -4,19 +4,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use interchange_adapter::{About, Now, Output};
-use interchange_model::{
-    Body, DeliveryId, Detail, Envelope, Failure, Fault, LinkId, MessageId, Outcome, Receipt, ReceiptKind, Refusal, Text, Token,
-    Up, Watch,
-};
-use rand::RngExt;
+use interchange_model::{Body, DeliveryId, Envelope, Failure, Fault, LinkId, Outcome, ReceiptKind, Refusal, Text, Up, Watch};
 use sip_codec::Response;
 use sip_model::notices;
 use sip_model::outbox::Place;
+use sip_model::parts;
 use sip_model::refusals::from_status;
 use sip_stack::ClientId;
 
 use crate::body::Outgoing;
 use crate::link::{Delivery, State};
+use crate::parts::Parts;
+use crate::sessions::status_of;
 use crate::timers::Sleeper;
 use crate::{Asked, Ocs};
 
@@ -34,36 +33,44 @@ impl Ocs {
                 return self.settle_at(name, delivery, Outcome::Delivered);
             }
             Body::Text(text) => self.build_text(number, envelope, text),
-            Body::Failure(failure) => Ok(self.build_notice(now, number, envelope, failure)),
-            // Clients of this platform show none.
-            Body::Receipt(_) => Ok(None),
+            Body::Failure(failure) => Ok(self.build_notice(now, number, envelope, failure).map(|notice| vec![notice])),
+            Body::Receipt(receipt) => {
+                // A client that takes no reports shows none.
+                if let (Some(message), ReceiptKind::Delivered) = (receipt.of, receipt.what) {
+                    let _ = self.report_arrival(now, number, &(envelope.from.clone(), envelope.to.clone()), message);
+                }
+                Ok(None)
+            }
             Body::Typing(_) | Body::Presence(_) => Err(Outcome::Refused(Refusal::Unsupported)),
         };
-        let words = match built {
+        let parts = match built {
             Err(outcome) => return self.settle_at(name, delivery, outcome),
             // Said already, or not to be said at all.
             Ok(None) => return self.settle_at(name, delivery, Outcome::Delivered),
-            Ok(Some(words)) => words,
+            Ok(Some(parts)) => parts,
         };
         let up = !self.stopped && self.links.get(&number).is_some_and(|link| matches!(link.state, State::Up(_)));
         if !up {
             // The broker did not know yet that the link is down.
             return self.settle_at(name, delivery, Outcome::LinkDown);
         }
-        let (wants, display_name) = match &envelope.body {
-            Body::Text(text) => (text.wants.delivered, text.display_name.as_ref().map(|name| name.as_str().into())),
-            _ => (false, None),
+        let reports = self.links.get(&number).is_some_and(|link| link.settings.reports);
+        let (display_name, report) = match &envelope.body {
+            Body::Text(text) => (text.display_name.as_ref().map(|name| name.as_str().into()), None),
+            Body::Failure(failure) => (None, failure.of.filter(|_| reports).map(|of| (of, status_of(failure.why)))),
+            _ => (None, None),
         };
         let pair = (envelope.from.clone(), envelope.to.clone());
         let entry = Delivery {
             id: delivery,
             message: envelope.id,
             pair: pair.clone(),
-            words,
+            parts: Parts::new(parts, self.arrived.of(envelope.id)),
             display_name,
             hops: envelope.hops.min(Envelope::FULL_HOPS),
             is_notice: matches!(envelope.body, Body::Failure(_)),
-            receipt: wants.then(|| envelope.clone()),
+            envelope: envelope.clone(),
+            report,
             is_second: false,
         };
         if let Some(link) = self.links.get_mut(&number) {
@@ -72,8 +79,8 @@ impl Ocs {
         self.send_waiting(now, number);
     }
 
-    /// A text as it goes out.
-    fn build_text(&self, number: u64, envelope: &Envelope, text: &Text) -> Result<Option<Outgoing>, Outcome> {
+    /// A text as it goes out: in parts, where it is too large for one message.
+    fn build_text(&self, number: u64, envelope: &Envelope, text: &Text) -> Result<Option<Vec<Outgoing>>, Outcome> {
         let most = self.links.get(&number).map_or(0, |link| link.settings.max_message);
         if envelope.hops == 0 {
             return Err(Outcome::Refused(Refusal::Loop));
@@ -82,10 +89,11 @@ impl Ocs {
             // Words that nobody here can read are never dropped without a word.
             None if text.encrypted => Err(Outcome::Refused(Refusal::Unsupported)),
             None => Ok(None),
-            Some(words) if words.size() > most => {
-                Err(Outcome::RefusedWith(Refusal::TooLarge, Detail::Most { bytes: most.try_into().unwrap_or(u32::MAX) }))
-            }
-            Some(words) => Ok(Some(words)),
+            Some(words) if words.size() > most => match words.parts(most) {
+                Some(parts) => Ok(Some(parts)),
+                None => Err(parts::too_large(most, most)),
+            },
+            Some(words) => Ok(Some(vec![words])),
         }
     }
 
@@ -176,7 +184,8 @@ impl Ocs {
             response.is_final() && !matches!(self.clients.get(&client), Some(Asked::Invite { .. }) if response.status() < 300);
         let asked = if is_last { self.clients.remove(&client) } else { self.clients.get(&client).copied() };
         let Some(asked) = asked else { return };
-        if let Asked::Options { link } | Asked::Invite { link, .. } | Asked::Message { link, .. } = asked
+        if let Asked::Options { link } | Asked::Invite { link, .. } | Asked::Message { link, .. } | Asked::Refresh { link, .. } =
+            asked
             && let Some(link) = self.links.get_mut(&link)
         {
             link.heard = Some(now.instant);
@@ -194,6 +203,7 @@ impl Ocs {
                     self.end_session(now, session, response.status() != 481);
                 }
             }
+            Asked::Refresh { session, link } => self.refreshed(now, session, link, response),
             Asked::Bye => {}
             Asked::Subscribe { .. } | Asked::Notify { .. } => self.presence_answered(now, asked, Some(response)),
         }
@@ -204,7 +214,12 @@ impl Ocs {
         let Some(link) = self.links.get_mut(&number) else { return };
         let Some(delivery) = link.outbox.get_mut(place) else { return };
         let code = response.status();
-        if matches!(code, 406 | 415 | 488) && delivery.words.without_html() {
+        // A client that does not want it as a report is told by a message.
+        if code >= 300 && delivery.report.take().is_some() {
+            link.outbox.again(place);
+            return self.send_waiting(now, number);
+        }
+        if matches!(code, 406 | 415 | 488) && delivery.parts.current_mut().without_html() {
             link.outbox.again(place);
             return self.send_waiting(now, number);
         }
@@ -223,29 +238,29 @@ impl Ocs {
                 return self.send_waiting(now, number);
             }
         }
+        if code < 300 && self.next_part(number, place) {
+            return self.send_waiting(now, number);
+        }
         let outcome = match code {
             200..=299 => Outcome::Delivered,
             // A person's device did not answer; it will not sooner for being asked again.
             408 => Outcome::Refused(Refusal::Unavailable),
             _ => Outcome::Refused(from_status(code)),
         };
-        self.settle(now, number, place, outcome, code == 200);
+        let envelope = self.links.get(&number).and_then(|link| link.outbox.get(place)).map(|delivery| delivery.envelope.clone());
+        let reported = code == 200 && envelope.is_some_and(|envelope| self.await_report(now, number, &envelope, response));
+        self.settle(now, number, place, outcome, code == 200 && !reported);
         self.send_waiting(now, number);
     }
 
     /// Settles an open entry, and tells its sender that it has arrived, where they want to know.
     pub(crate) fn settle(&mut self, now: Now, number: u64, place: Place, outcome: Outcome, arrived: bool) {
-        let Some(link) = self.links.get_mut(&number) else { return };
-        let receipt = link.outbox.get(place).and_then(|delivery| delivery.receipt.clone()).filter(|_| arrived);
-        let name = link.id.clone();
+        let Some(link) = self.links.get(&number) else { return };
+        let envelope = link.outbox.get(place).map(|delivery| delivery.envelope.clone()).filter(|_| arrived);
         self.finish(number, place, outcome);
-        let Some(receipt) = receipt else { return };
-        let id = MessageId::new(now.wall, self.random.random());
-        let token = Token(self.number());
-        let body =
-            Body::Receipt(Receipt { of: Some(receipt.id), native_id: receipt.native_id.clone(), what: ReceiptKind::Delivered });
-        let envelope = Envelope { origin: name.clone(), from_device: None, ..receipt.answer(id, body, now.wall) };
-        self.out.push(Output::Broker(Up::Submit { token, link: name, envelope: Arc::new(envelope) }));
+        if let Some(envelope) = envelope {
+            self.receipt(now, number, &envelope);
+        }
     }
 
     /// No answer came: in time, or before the connection went.
@@ -265,6 +280,7 @@ impl Ocs {
                 self.settle(now, link, place, Outcome::Refused(Refusal::Unavailable), false);
                 self.send_waiting(now, link);
             }
+            Some(Asked::Refresh { session, .. }) => self.not_refreshed(now, session, timed_out),
             Some(asked @ (Asked::Subscribe { .. } | Asked::Notify { .. })) => self.presence_answered(now, asked, None),
             _ => {}
         }
@@ -286,8 +302,10 @@ impl Ocs {
             let name = link.id.clone();
             let outcome = match outcome {
                 Outcome::Refused(_) if delivery.is_notice => Outcome::Delivered,
+                Outcome::Refused(why) => delivery.parts.outcome(why),
                 other => other,
             };
+            self.forget_parts(&name, delivery.message);
             self.settle_at(&name, delivery.id, outcome);
         }
     }

@@ -59,6 +59,9 @@ pub struct LinkSettings {
     /// Whether formatted text goes out as HTML to clients that take it. Without it, and for clients that do not, as plain text, with a font where all of it
     /// looks alike.
     pub html: bool,
+    /// Whether people are told what became of their messages by reports (`application/ms-imdn+xml`) where their client takes those: `false` (default), by a
+    /// message from the person that it was for.
+    pub reports: bool,
     /// Bytes of the largest text sent in one message, 1,000 to 65,536 (default).
     pub max_message: usize,
     /// Milliseconds for which the answer to a stored message is held back, so that it can be the recipient's own refusal. 0 to 20,000; default 1,000.
@@ -80,6 +83,7 @@ impl Default for LinkSettings {
             rate: None,
             first_text: FirstText::Message,
             html: true,
+            reports: false,
             max_message: MAX_TEXT,
             answer_wait: 1_000,
             idle: 20,

@@ -93,6 +93,81 @@ fn clients_of_2005_and_plain_ones_have_their_own_documents() {
     }
 }
 
+/// The tables of shared/protocols/ocs.md §6.2, as a client of 2005 is shown them.
+#[test]
+fn a_client_of_2005_sees_every_state_by_its_numbers() {
+    use PresenceState::*;
+    let (mut hub, own, edge) = Hub::up(EDGE);
+    let mut alice = Alice::calls(BOB, "s1");
+    hub.receive(
+        edge,
+        alice.says("SUBSCRIBE", "Accept: text/xml+msrtc.pidf, application/pidf+xml\r\nEvent: presence\r\n", "", ""),
+    );
+    let (token, _) = hub.one_submitted();
+    hub.store(token, Ok(()));
+    assert_eq!(hub.one(edge).status(), 200);
+    let first = hub.one(own);
+    // It has no word for what is not known.
+    assert!(
+        first.body.contains("<availability aggregate=\"0\"") && first.body.contains("<activity aggregate=\"0\""),
+        "{}",
+        first.body
+    );
+    hub.receive(own, first.answer(200, ""));
+    let idle = Some(start().wall);
+    for (state, idle_since, there, activity) in [
+        (Available, None, 300, 400),
+        (Available, idle, 300, 200),
+        (Free, None, 300, 400),
+        (Idle, idle, 300, 200),
+        (BeRightBack, None, 300, 300),
+        (InCall, None, 300, 500),
+        (Busy, None, 300, 600),
+        (Away, idle, 300, 100),
+        (InMeeting, None, 300, 600),
+        (LongAway, None, 300, 100),
+        (DoNotDisturb, None, 300, 600),
+        (Offline, None, 0, 0),
+        (Presenting, None, 300, 600),
+    ] {
+        let presence = match state {
+            Offline => Presence::default(),
+            state => Presence::of(DevicePresence { idle_since, ..DevicePresence::new(None, state) }),
+        };
+        hub.tell(of_bob(Body::Presence(presence)));
+        let sent = hub.live(own, 5);
+        let [notify] = &sent[..] else { panic!("{state:?} {sent:?}") };
+        assert!(notify.body.contains(&format!("<availability aggregate=\"{there}\"")), "{state:?} {}", notify.body);
+        assert!(notify.body.contains(&format!("<activity aggregate=\"{activity}\"")), "{state:?} {}", notify.body);
+        hub.receive(own, notify.answer(200, ""));
+    }
+}
+
+#[test]
+fn a_client_of_2007_sees_since_when_somebody_is_not_at_the_device() {
+    use PresenceState::*;
+    let (mut hub, own, edge) = Hub::up(EDGE);
+    let _alice = subscribed(&mut hub, edge);
+    let first = hub.one(own);
+    hub.receive(own, first.answer(200, ""));
+    let idle = Some(start().wall);
+    for (state, idle_since, has) in [
+        (Available, None, "aggregateState\"><availability>3500</availability>"),
+        (Available, idle, "lastActive=\"2027-01-15T08:00:00Z\"><availability>5000</availability>"),
+        (Idle, None, "aggregateState\"><availability>5000</availability>"),
+        (Busy, None, "aggregateState\"><availability>6500</availability>"),
+        (Busy, idle, "lastActive=\"2027-01-15T08:00:00Z\"><availability>7500</availability>"),
+        (Away, idle, "lastActive=\"2027-01-15T08:00:00Z\"><availability>15500</availability>"),
+        (DoNotDisturb, idle, "aggregateState\"><availability>9500</availability>"),
+    ] {
+        hub.tell(of_bob(Body::Presence(Presence::of(DevicePresence { idle_since, ..DevicePresence::new(None, state) }))));
+        let sent = hub.live(own, 5);
+        let [notify] = &sent[..] else { panic!("{state:?} {sent:?}") };
+        assert!(notify.body.contains(has), "{state:?} {}", notify.body);
+        hub.receive(own, notify.answer(200, ""));
+    }
+}
+
 #[test]
 fn a_subscription_is_refreshed_and_keeps_its_route_and_ends_when_it_is_not() {
     let (mut hub, own, edge) = Hub::up(EDGE);
@@ -253,6 +328,78 @@ fn ours_see_a_microsoft_user_in_every_form_of_document() {
     hub.receive(edge, notify(&subscribe, "NOTIFY", 5, "active;expires=3560", "application/pidf+xml", &closed));
     assert_eq!(told(&mut hub), [(PresenceState::Offline, None)]);
     assert!(hub.wire(edge).iter().all(|wire| wire.status() == 200));
+}
+
+/// The other way: what a server of 2005 says of its users.
+#[test]
+fn ours_see_every_state_that_a_server_of_2005_has_numbers_for() {
+    use PresenceState::*;
+    let (mut hub, own, edge) = Hub::up(EDGE);
+    let subscribe = watching(&mut hub, own);
+    let document = |there: u32, activity: u32, more: &str| {
+        format!(
+            "<presentity uri=\"alice@contoso.example\" xmlns=\"http://schemas.microsoft.com/2002/09/sip/presence\"><availability aggregate=\"{there}\" description=\"\" epid=\"\"/><activity aggregate=\"{activity}\" description=\"\" note=\"\"/><userInfo xmlns=\"\"><note></note>{more}</userInfo></presentity>"
+        )
+    };
+    let states = |avail: u32| format!("<states><state avail=\"{avail}\"/></states>");
+    let table = [
+        (300, 400, String::new(), Available),
+        (300, 0, String::new(), Away),
+        (300, 200, String::new(), Idle),
+        (300, 100, String::new(), Away),
+        (300, 300, String::new(), BeRightBack),
+        (300, 150, String::new(), Away),
+        (300, 500, String::new(), InCall),
+        (300, 600, String::new(), Busy),
+        (300, 700, String::new(), Away),
+        (300, 800, String::new(), Available),
+        (200, 400, String::new(), Away),
+        (0, 400, String::new(), Offline),
+        (900, 499, String::new(), Available),
+        (99, 0, String::new(), Offline),
+        // A server of 2007 says it in its own numbers too: the larger one holds.
+        (300, 400, states(6_500), Busy),
+        (300, 400, states(5_000), Idle),
+        (300, 400, states(9_500), DoNotDisturb),
+        (300, 600, states(3_500), Busy),
+    ];
+    let mut last = None;
+    for (number, (there, activity, more, want)) in (1..).zip(table) {
+        let body = document(there, activity, &more);
+        hub.receive(edge, notify(&subscribe, "NOTIFY", number, "active;expires=3600", "text/xml+msrtc.pidf", &body));
+        assert_eq!(hub.one(edge).status(), 200);
+        let seen = told(&mut hub);
+        // What has not changed is not told again.
+        let want = (last.replace(want) != Some(want)).then_some((want, None));
+        assert_eq!(seen, Vec::from_iter(want), "{there} {activity} {more}");
+    }
+}
+
+#[test]
+fn ours_see_since_when_a_microsoft_user_is_not_at_the_device() {
+    let (mut hub, own, edge) = Hub::up(EDGE);
+    let subscribe = watching(&mut hub, own);
+    for (number, (avail, since, want)) in (1..).zip([
+        (3_500, "2012-07-12T13:58:54", None),
+        (5_000, "2012-07-12T13:58:54", Some(1_342_101_534)),
+        (15_500, "2012-07-12T13:58:55Z", Some(1_342_101_535)),
+        (12_500, "yesterday", None),
+        (7_500, "2012-07-12T13:58:56.5Z", Some(1_342_101_536)),
+    ]) {
+        let body = categories(avail, "x", "").replace("aggregateState\"", &format!("aggregateState\" lastActive=\"{since}\""));
+        hub.receive(edge, notify(&subscribe, "NOTIFY", number, "active;expires=3600", CATEGORIES, &body));
+        assert_eq!(hub.one(edge).status(), 200);
+        let idle: Vec<Option<u64>> = hub
+            .telling()
+            .iter()
+            .filter_map(|envelope| match &envelope.body {
+                Body::Presence(presence) => Some(presence.best().and_then(|device| device.idle_since)),
+                _ => None,
+            })
+            .map(|since| since.map(|since| since.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()))
+            .collect();
+        assert_eq!(idle, [want], "{avail} {since}");
+    }
 }
 
 #[test]

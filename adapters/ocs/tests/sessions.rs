@@ -559,20 +559,6 @@ fn formatted_text_goes_as_html_to_whoever_takes_it_and_plain_after_415() {
 }
 
 #[test]
-fn line_ends_are_cr_lf_on_the_wire_and_too_long_a_text_is_said_to_be_so() {
-    let (mut hub, own, edge) = Hub::up(r#"{"edge":"sip.contoso.example","listed":true,"max_message":1000}"#);
-    session(&mut hub, edge, "c1");
-    hub.deliver(1, text(1, "bob@fabrikam.example", "alice@contoso.example", "one\ntwo\n"));
-    let message = hub.one(own);
-    assert_eq!(message.body, "one\r\ntwo\r\n");
-    hub.receive(own, message.answer(200, ""));
-    hub.settled();
-    hub.deliver(2, text(2, "bob@fabrikam.example", "alice@contoso.example", &"x".repeat(1_001)));
-    let too_large = Outcome::RefusedWith(Refusal::TooLarge, interchange_model::Detail::Most { bytes: 1_000 });
-    assert_eq!(hub.settled(), [(2, too_large)]);
-}
-
-#[test]
 fn clients_that_ring_keep_no_other_conversation_waiting() {
     let (mut hub, own, edge) = Hub::up(EDGE);
     session(&mut hub, edge, "c1");

@@ -10,6 +10,8 @@ use simple_codec::XmlFault;
 const MAX_NOTE: usize = 2_048;
 /// Bytes of a word for what somebody does.
 const MAX_ACTIVITY: usize = 64;
+/// Bytes of a time.
+const MAX_TIME: usize = 64;
 
 /// How somebody can be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,19 +76,29 @@ pub struct State {
     pub availability: Availability,
     /// A word for what they do: `on-the-phone`, `in-a-meeting`.
     pub activity: Option<String>,
+    /// When they last touched a device, as the document says it: an XML Schema `dateTime`, where real servers leave out the zone, which is UTC. The form
+    /// of 2007 alone has it; its clients show for how long somebody has been away.
+    pub last_active: Option<String>,
 }
 
 impl State {
     /// A state without a word for what somebody does.
     #[must_use]
     pub const fn of(availability: Availability) -> Self {
-        Self { availability, activity: None }
+        Self { availability, activity: None, last_active: None }
     }
 
     /// A state with one.
     #[must_use]
     pub fn doing(availability: Availability, activity: &str) -> Self {
-        Self { availability, activity: Some(shortened(activity, MAX_ACTIVITY).to_owned()) }
+        Self { activity: Some(shortened(activity, MAX_ACTIVITY).to_owned()), ..Self::of(availability) }
+    }
+
+    /// The same of somebody who last touched a device at this time. What is longer than any time is none.
+    #[must_use]
+    pub fn since(self, last_active: Option<&str>) -> Self {
+        let last_active = last_active.filter(|time| (1..=MAX_TIME).contains(&time.len())).map(str::to_owned);
+        Self { last_active, ..self }
     }
 }
 

@@ -199,6 +199,12 @@ impl Outgoing {
         self.plain.len()
     }
 
+    /// The same in messages of at most so many bytes each; `None`: it is too large for that.
+    pub(crate) fn parts(&self, most: usize) -> Option<Vec<Self>> {
+        let parts = sip_model::parts::numbered(&self.plain.replace("\r\n", "\n"), most)?;
+        Some(parts.iter().map(|words| Self { font: self.font.clone(), ..Self::plain(words) }).collect())
+    }
+
     /// Without the form that the other side has refused.
     pub(crate) fn without_html(&mut self) -> bool {
         self.html.take().is_some()

@@ -1,7 +1,11 @@
 //! Documents and canonical presence, both directions side by side: pure functions.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use interchange_model::{DevicePresence, Plain, Presence, PresenceState};
 use ocs_codec::presence::{Availability, Document, Note, State};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// What is known of a person, put together from their documents.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -28,14 +32,34 @@ impl Seen {
 
     /// The same as every platform understands it.
     pub(super) fn to_presence(&self) -> Presence {
-        let Some(state) = &self.state else { return Presence::unknown() };
-        let state = match canonical(state) {
+        let Some(known) = &self.state else { return Presence::unknown() };
+        let state = match canonical(known) {
             PresenceState::Offline => return Presence::default(),
             state => state,
         };
         let note = self.note.as_deref().map(shorten);
-        Presence::of(DevicePresence { note, ..DevicePresence::new(None, state) })
+        let idle_since = known.last_active.as_deref().filter(|_| is_untouched(known.availability)).and_then(read_time);
+        Presence::of(DevicePresence { note, idle_since, ..DevicePresence::new(None, state) })
     }
+}
+
+/// Whether nobody touches the device of whoever is so: then it matters since when.
+const fn is_untouched(availability: Availability) -> bool {
+    use Availability::{Away, BeRightBack, BusyInactive, Inactive};
+    matches!(availability, Inactive | BusyInactive | BeRightBack | Away)
+}
+
+/// A time as servers write it: some leave out the zone, which is UTC.
+fn read_time(text: &str) -> Option<SystemTime> {
+    let parse = |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok();
+    let time = parse(text).or_else(|| parse(&format!("{text}Z")))?;
+    Some(SystemTime::from(time)).filter(|time| *time >= UNIX_EPOCH)
+}
+
+fn write_time(time: SystemTime) -> Option<String> {
+    // Later than any calendar goes: an error, and no panic.
+    let seconds = time.duration_since(UNIX_EPOCH).ok()?.as_secs();
+    OffsetDateTime::from_unix_timestamp(seconds.try_into().ok()?).ok()?.format(&Rfc3339).ok()
 }
 
 fn shorten(text: &str) -> Plain {
@@ -66,9 +90,13 @@ pub(super) fn to_document(uri: String, presence: Option<&Presence>) -> Document 
     let Some(presence) = presence.filter(|presence| !presence.is_unknown) else {
         return Document { uri, state: None, note: Note::None };
     };
+    let idle_since = presence.best().and_then(|device| device.idle_since);
     let state = match presence.state() {
+        // Clients of other platforms say apart from their state that nobody touches the device (XEP-0319).
+        PresenceState::Free | PresenceState::Available if idle_since.is_some() => State::of(Availability::Inactive),
         PresenceState::Free | PresenceState::Available => State::of(Availability::Available),
         PresenceState::Idle => State::of(Availability::Inactive),
+        PresenceState::Busy if idle_since.is_some() => State::of(Availability::BusyInactive),
         PresenceState::Busy => State::of(Availability::Busy),
         PresenceState::InCall => State::doing(Availability::Busy, "on-the-phone"),
         PresenceState::InMeeting => State::doing(Availability::Busy, "in-a-meeting"),
@@ -79,6 +107,8 @@ pub(super) fn to_document(uri: String, presence: Option<&Presence>) -> Document 
         PresenceState::LongAway => State::doing(Availability::Away, "off-work"),
         PresenceState::Offline | PresenceState::Unknown => State::of(Availability::Offline),
     };
+    let since = idle_since.filter(|_| is_untouched(state.availability)).and_then(write_time);
+    let state = state.since(since.as_deref());
     let note = presence.best().and_then(|device| device.note.as_ref()).filter(|note| !note.is_empty());
     let note = note.map_or(Note::None, |note| Note::Is(note.as_str().to_owned()));
     Document { uri, state: Some(state), note }
@@ -126,6 +156,79 @@ mod tests {
             };
             assert_eq!(through(Form::Pidf, &presence).state(), want, "{state:?}");
         }
+    }
+
+    /// The table of the specification (shared/protocols/ocs.md §6.2): the numbers that each state is written with, for a client of 2007 and one of 2005.
+    #[test]
+    fn every_state_has_its_numbers_in_both_dialects() {
+        use PresenceState::*;
+        let idle = UNIX_EPOCH + std::time::Duration::from_secs(1_800_000_000);
+        let table = [
+            (Free, None, 3_500, 300, 400),
+            (Available, None, 3_500, 300, 400),
+            (Available, Some(idle), 5_000, 300, 200),
+            (Free, Some(idle), 5_000, 300, 200),
+            (Idle, None, 5_000, 300, 200),
+            (Idle, Some(idle), 5_000, 300, 200),
+            (Busy, None, 6_500, 300, 600),
+            (Busy, Some(idle), 7_500, 300, 600),
+            (InCall, None, 6_500, 300, 500),
+            (InMeeting, None, 6_500, 300, 600),
+            (DoNotDisturb, None, 9_500, 300, 600),
+            (DoNotDisturb, Some(idle), 9_500, 300, 600),
+            (Presenting, None, 9_500, 300, 600),
+            (BeRightBack, None, 12_500, 300, 300),
+            (Away, None, 15_500, 300, 100),
+            (Away, Some(idle), 15_500, 300, 100),
+            (LongAway, None, 15_500, 300, 100),
+            (Offline, None, 18_500, 0, 0),
+        ];
+        for state in PresenceState::ALL.into_iter().filter(|state| *state != Unknown) {
+            assert!(table.iter().any(|row| row.0 == state), "{state:?}");
+        }
+        for (state, idle_since, number, there, activity) in table {
+            let presence = match state {
+                Offline => Presence::default(),
+                state => Presence::of(DevicePresence { idle_since, ..DevicePresence::new(None, state) }),
+            };
+            let document = to_document("sip:bob@fabrikam.example".into(), Some(&presence));
+            let text = Form::Categories.write(&document, "x");
+            assert!(text.contains(&format!("<availability>{number}</availability>")), "{state:?} {text}");
+            let text = Form::Legacy.write(&document, "x");
+            assert!(text.contains(&format!("<availability aggregate=\"{there}\"")), "{state:?} {text}");
+            assert!(text.contains(&format!("<activity aggregate=\"{activity}\"")), "{state:?} {text}");
+        }
+    }
+
+    #[test]
+    fn since_when_nobody_has_touched_the_device_survives_in_the_form_of_2007() {
+        let since = UNIX_EPOCH + std::time::Duration::from_secs(1_342_101_534);
+        let with = |state, idle_since| Presence::of(DevicePresence { idle_since, ..DevicePresence::new(None, state) });
+        for state in [PresenceState::Idle, PresenceState::BeRightBack, PresenceState::Away, PresenceState::LongAway] {
+            assert_eq!(through(Form::Categories, &with(state, Some(since))), with(state, Some(since)), "{state:?}");
+            assert_eq!(through(Form::Legacy, &with(state, Some(since))).best().unwrap().idle_since, None, "{state:?}");
+        }
+        assert_eq!(
+            through(Form::Categories, &with(PresenceState::Available, Some(since))),
+            with(PresenceState::Idle, Some(since))
+        );
+        assert_eq!(through(Form::Categories, &with(PresenceState::Busy, Some(since))), with(PresenceState::Busy, Some(since)));
+        // Whoever is here is not idle, whatever the document says beside it; and whoever calls has both hands full.
+        for state in [PresenceState::InCall, PresenceState::DoNotDisturb, PresenceState::Presenting] {
+            assert_eq!(through(Form::Categories, &with(state, Some(since))), with(state, None), "{state:?}");
+        }
+        // Servers write it without a zone.
+        assert_eq!(read_time("2012-07-12T13:58:54"), Some(since));
+        assert_eq!(read_time("2012-07-12T15:58:54+02:00"), Some(since));
+        for text in ["", "x", "1969-12-31T00:00:00Z", "2012-07-12", "99999-01-01T00:00:00Z", "2012-13-40T00:00:00Z"] {
+            assert_eq!(read_time(text), None, "{text}");
+        }
+        assert_eq!(write_time(UNIX_EPOCH + std::time::Duration::from_secs(u64::MAX / 4)), None);
+        assert_eq!(write_time(UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000_000)), None);
+        let nonsense = State { last_active: Some("soon".into()), ..State::of(Availability::Away) };
+        let mut seen = Seen::default();
+        seen.update(Document { uri: "sip:a@b.example".into(), state: Some(nonsense), note: Note::None }, true);
+        assert_eq!(seen.to_presence(), with(PresenceState::Away, None));
     }
 
     #[test]

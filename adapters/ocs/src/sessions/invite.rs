@@ -11,10 +11,11 @@ use sip_model::outbox::{Pair, Place};
 use sip_model::refusals::from_status;
 use sip_stack::{Dialog, SendError, ServerId};
 
+use super::refresh::{self, Agreed};
 use super::{MOST, MOST_OF_ONE, RINGS, Session, Stage};
 use crate::body::{self, ACCEPT, Said};
 use crate::diagnostics::{Carriage, Diagnosis, of_refusal};
-use crate::inbound::{ONLY_TWO, Open, of_address};
+use crate::inbound::{ONLY_TWO, Open, of_address, rules};
 use crate::outbound::retry_after;
 use crate::settings::FirstText;
 use crate::timers::Alarm;
@@ -34,16 +35,39 @@ pub(crate) struct Wanted {
     pair: Pair,
     offer: Description,
     window: Option<String>,
+    timer: Option<Agreed>,
+}
+
+/// An INVITE of ours.
+struct Call<'a> {
+    pair: &'a Pair,
+    /// How whoever calls is called.
+    name: Option<DisplayName>,
+    call_id: &'a str,
+    tag: &'a str,
+    sequence: u32,
+    /// The message that it is for.
+    id: &'a str,
+    hops: u8,
+    /// Seconds that the session shall last without a refresh, and the fewest that we take.
+    interval: u32,
+    minimum: u32,
+}
+
+/// What an INVITE that is sent once more has of the one before.
+struct Again {
+    call_id: String,
+    tag: String,
+    sequence: u32,
+    interval: u32,
+    minimum: u32,
 }
 
 impl Ocs {
     /// An INVITE.
     pub(crate) fn take_invite(&mut self, now: Now, number: u64, from: &Address, open: Open) {
         if open.request.to().tag().is_some() {
-            let done = self.reinvited(now, from, &open);
-            return if let Err(diagnosis) = done {
-                self.refuse(now, &open, &diagnosis)
-            };
+            return self.take_refresh(now, from, &open);
         }
         let wanted = match self.read_invite(number, from, &open.request) {
             Ok(wanted) => wanted,
@@ -73,6 +97,7 @@ impl Ocs {
             return Err(Diagnosis::because(488, ONLY_TWO));
         }
         let offer = read_offer(request)?;
+        let timer = refresh::agree(request)?;
         let count = self.sessions.of_one.get(from).copied().unwrap_or_default();
         if self.stopped || self.sessions.all.len() >= MOST || count >= MOST_OF_ONE {
             return Err(of_refusal(Refusal::Overloaded, Carriage::Invite));
@@ -82,7 +107,7 @@ impl Ocs {
             (1..=MAX_CONVERSATION).contains(&name.len())
                 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
         });
-        Ok(Wanted { link: number, pair: (ours, from.clone()), offer, window })
+        Ok(Wanted { link: number, pair: (ours, from.clone()), offer, window, timer })
     }
 
     /// Answers an INVITE with 200. `has_text`: the text in it was taken.
@@ -91,36 +116,48 @@ impl Ocs {
         let Ok(dialog) = Dialog::of_request(&open.request, &tag) else {
             return self.refuse(now, open, &Diagnosis::because(400, "Malformed Contact or Record-Route"));
         };
-        let Ok(response) = self.answer_offer(open, Some(&tag), &wanted.offer, has_text) else {
+        let Ok(response) = self.answer_offer(open, Some(&tag), &wanted.offer, has_text, wanted.timer) else {
             return self.refuse(now, open, &Diagnosis::of(500));
         };
         // The client has lost the session before this one, or it is another device of the same person: there is one window here.
         let old = self.sessions.state(wanted.link, &wanted.pair);
         let waiting = old.and_then(|(old, _)| self.drop_session(now, old, true));
         let number = self.random.random();
-        let session = Session {
+        let mut session = Session {
             link: wanted.link,
             pair: wanted.pair.clone(),
             call_id: open.request.call_id().to_owned(),
             stage: Stage::Answered(Box::new(dialog)),
-            html: wanted.offer.accepts("text/html"),
+            html: false,
+            reports: false,
+            word: wanted.offer.word,
+            timer: None,
             used: now.instant,
             waiting,
             writing: None,
             reserved: 0,
             alarm: Alarm::default(),
         };
+        session.describe(&wanted.offer);
         if let Some(window) = &wanted.window {
             self.sessions.remember_window(&wanted.pair, window.clone());
         }
         self.sessions.add(number, session);
+        self.set_timer(now, number, wanted.timer, open.request.headers().has_token(Name::Allow, "UPDATE"));
         self.sessions.answered.insert(open.server, number);
         let _ = self.layer.respond(now.instant, open.server, &response, &mut self.actions);
         self.keep_session(now, number);
         self.arm_session(number);
     }
 
-    fn answer_offer(&self, open: &Open, tag: Option<&str>, offer: &Description, has_text: bool) -> Result<Response, Unencodable> {
+    pub(super) fn answer_offer(
+        &self,
+        open: &Open,
+        tag: Option<&str>,
+        offer: &Description,
+        has_text: bool,
+        timer: Option<Agreed>,
+    ) -> Result<Response, Unencodable> {
         let mut response = Response::to_request(&open.request, 200, tag, None)?
             .with_header(Name::Contact, self.hub.contact()?)?
             .with_header(Name::Server, Value::new("Interchange")?)?
@@ -129,25 +166,12 @@ impl Ocs {
             // On a line of its own: clients compare the whole of it.
             response = response.with_header(Name::Supported, Value::new(TEXT_FORMAT)?)?;
         }
+        if timer.is_some() {
+            response = response.with_header(Name::Allow, Value::new(&rules().allow())?)?;
+        }
+        response = refresh::with_timer(response, timer)?;
         let answer = Description { word: offer.word, accept: ACCEPT.map(str::to_owned).to_vec() };
         Ok(response.with_body(&ContentType::new("application", "sdp")?, answer.write(None)))
-    }
-
-    /// A new offer in a session: a refresh, or an attempt at something that is not carried.
-    fn reinvited(&mut self, now: Now, from: &Address, open: &Open) -> Result<(), Diagnosis> {
-        let number = self.session_of(&open.request, from).ok_or(Diagnosis::of(481))?;
-        if is_group(&open.request) {
-            return Err(Diagnosis::because(488, ONLY_TWO));
-        }
-        let offer = read_offer(&open.request)?;
-        self.heard_in(now, number, &open.request);
-        let response = self.answer_offer(open, None, &offer, false).map_err(|_| Diagnosis::of(500))?;
-        if let Some(session) = self.sessions.get_mut(number) {
-            session.html = offer.accepts("text/html");
-        }
-        let _ = self.layer.respond(now.instant, open.server, &response, &mut self.actions);
-        self.arm_session(number);
-        Ok(())
     }
 
     /// Our 200 was acknowledged: the session stands.
@@ -199,28 +223,52 @@ impl Ocs {
 
     /// Begins a session for an entry.
     pub(crate) fn invite(&mut self, now: Now, link: u64, place: Place) {
-        let Some(known) = self.links.get(&link) else { return };
-        let (Some(way), Some(delivery)) = (known.way(), known.outbox.get(place)) else { return };
+        let number = self.random.random();
+        let (call_id, tag) = (self.new_call_id(), self.layer.new_tag());
+        let again = Again { call_id, tag, sequence: 1, interval: refresh::INTERVAL, minimum: refresh::LEAST };
+        if self.send_invite(now, link, place, number, again) {
+            // A person is asked now: others need not wait for that.
+            if let Some(known) = self.links.get_mut(&link) {
+                known.outbox.park(place);
+            }
+            self.arm_session(number);
+        }
+    }
+
+    /// Sends an INVITE for an entry; `false`: that could not be done, and what becomes of the entry is settled.
+    fn send_invite(&mut self, now: Now, link: u64, place: Place, number: u64, again: Again) -> bool {
+        let Some(known) = self.links.get(&link) else { return false };
+        let (Some(way), Some(delivery)) = (known.way(), known.outbox.get(place)) else { return false };
         let (pair, id, hops) = (delivery.pair.clone(), delivery.message.to_string(), delivery.hops);
         let name = delivery.display_name.as_deref().and_then(DisplayName::new);
-        let call_id = self.new_call_id();
-        let Ok(request) = self.build_invite(&pair, name.as_ref(), &call_id, &id, hops) else {
-            return self.finish(link, place, Outcome::Refused(Refusal::Unsupported));
+        let Again { call_id, tag, sequence, interval, minimum } = again;
+        let call = Call { pair: &pair, name, call_id: &call_id, tag: &tag, sequence, id: &id, hops, interval, minimum };
+        let Ok(request) = self.build_invite(&call) else {
+            self.finish(link, place, Outcome::Refused(Refusal::Unsupported));
+            return false;
         };
-        let number = self.random.random();
         let sent = self.layer.send_request(now.instant, request, self.hub.via(), way.flow, &mut self.actions);
         let client = match sent {
             Ok(client) => client,
-            Err(SendError::TooMany) => return self.silent(now, link, "too many requests are under way"),
-            Err(_) => return self.finish(link, place, Outcome::Refused(Refusal::Unsupported)),
+            Err(SendError::TooMany) => {
+                self.silent(now, link, "too many requests are under way");
+                return false;
+            }
+            Err(_) => {
+                self.finish(link, place, Outcome::Refused(Refusal::Unsupported));
+                return false;
+            }
         };
         self.clients.insert(client, Asked::Invite { session: number, link, sent: now.instant });
         let session = Session {
             link,
             pair,
             call_id,
-            stage: Stage::Inviting { client, until: now.instant + RINGS },
+            stage: Stage::Inviting { client, until: now.instant + RINGS, interval },
             html: false,
+            reports: false,
+            word: MediaWord::Message,
+            timer: None,
             used: now.instant,
             waiting: Some(place),
             writing: None,
@@ -228,42 +276,60 @@ impl Ocs {
             alarm: Alarm::default(),
         };
         self.sessions.add(number, session);
-        // A person is asked now: others need not wait for that.
-        if let Some(known) = self.links.get_mut(&link) {
-            known.outbox.park(place);
-        }
-        self.arm_session(number);
+        true
     }
 
-    fn build_invite(
-        &mut self,
-        pair: &Pair,
-        name: Option<&DisplayName>,
-        call_id: &str,
-        id: &str,
-        hops: u8,
-    ) -> Result<RequestBuilder, Unencodable> {
-        let to = address::to_uri(&pair.1)?;
-        let tag = self.layer.new_tag();
-        let mut from = NameAddr::new(address::to_uri(&pair.0)?);
-        if let Some(name) = name {
+    fn build_invite(&mut self, call: &Call<'_>) -> Result<RequestBuilder, Unencodable> {
+        let (ours, theirs) = call.pair;
+        let to = address::to_uri(theirs)?;
+        let mut from = NameAddr::new(address::to_uri(ours)?);
+        if let Some(name) = &call.name {
             from = from.with_display(name.as_str())?;
         }
         let request = Request::builder(Method::Invite, to.clone())
-            .from(from.with_tag(&tag)?)
+            .from(from.with_tag(call.tag)?)
             .to(NameAddr::new(to))
-            .call_id(call_id)?
-            .cseq(1)
-            .max_forwards(hops);
-        let window = self.sessions.windows.get(pair).cloned().unwrap_or_else(|| self.hub.conversation(&pair.0, &pair.1));
-        let request = self.hub.signed(request, id)?.named_header(CONVERSATION, Value::new(&window)?)?;
+            .call_id(call.call_id)?
+            .cseq(call.sequence)
+            .max_forwards(call.hops);
+        let window = self.sessions.windows.get(call.pair).cloned().unwrap_or_else(|| self.hub.conversation(ours, theirs));
+        let request = self.hub.signed(request, call.id)?.named_header(CONVERSATION, Value::new(&window)?)?;
+        let request = request.header(Name::Allow, Value::new(&rules().allow())?)?;
+        let request = refresh::asking(request, call.interval, call.minimum, None)?;
         let offer = Description { word: MediaWord::Message, accept: ACCEPT.map(str::to_owned).to_vec() };
         Ok(request.body(ContentType::new("application", "sdp")?, offer.write(None)))
+    }
+
+    /// The timer that we have asked for is too short for somebody on the way (RFC 4028 §7.4); `false`: we have asked for it before, or cannot.
+    fn invite_for_longer(&mut self, now: Now, number: u64, link: u64, response: &Response) -> bool {
+        let Some(minimum) = refresh::minimum(response).filter(|minimum| *minimum > refresh::INTERVAL) else { return false };
+        let Some(session) = self.sessions.all.get(&number) else { return false };
+        if !matches!(session.stage, Stage::Inviting { interval: refresh::INTERVAL, .. }) {
+            return false;
+        }
+        let (Some(tag), Some(place)) = (response.from().tag().map(str::to_owned), session.waiting) else { return false };
+        let again = Again {
+            call_id: session.call_id.clone(),
+            tag,
+            sequence: response.cseq().number.saturating_add(1),
+            interval: minimum,
+            minimum,
+        };
+        let _ = self.drop_session(now, number, false);
+        if self.send_invite(now, link, place, number, again) {
+            self.arm_session(number);
+        } else {
+            self.send_waiting(now, link);
+        }
+        true
     }
 
     /// A final answer to an INVITE of ours.
     pub(crate) fn invite_answered(&mut self, now: Now, number: u64, link: u64, response: &Response) {
         if !(200..300).contains(&response.status()) {
+            if response.status() == 422 && self.invite_for_longer(now, number, link, response) {
+                return;
+            }
             if response.status() == 503
                 && let Some(seconds) = retry_after(response)
             {
@@ -283,10 +349,13 @@ impl Ocs {
         let is_ours = |session: &Session| session.dialog().is_some_and(|known| known.parts().remote == dialog.parts().remote);
         match self.sessions.all.get_mut(&number) {
             Some(session) if matches!(session.stage, Stage::Inviting { .. }) => {
-                let answer = Description::read(response.body());
-                session.html = answer.is_ok_and(|answer| answer.accepts("text/html"));
+                if let Ok(answer) = Description::read(response.body()) {
+                    session.describe(&answer);
+                }
                 session.stage = Stage::Up(Box::new(dialog));
                 session.used = now.instant;
+                let by_update = response.headers().has_token(Name::Allow, "UPDATE");
+                self.set_timer(now, number, refresh::agreed(response), by_update);
                 self.keep_session(now, number);
                 self.resume(now, number);
             }
@@ -307,7 +376,7 @@ impl Ocs {
     }
 
     /// The ACK of a 2xx, which is a request of its own (RFC 3261 §13.2.2.4), along the dialog's route.
-    fn acknowledge(&mut self, link: u64, dialog: &Dialog, sequence: u32) {
+    pub(super) fn acknowledge(&mut self, link: u64, dialog: &Dialog, sequence: u32) {
         let branch = self.layer.new_branch();
         let Some(way) = self.links.get(&link).and_then(|link| link.way()) else { return };
         // A copy, so that its number is not used up.
@@ -332,7 +401,7 @@ impl Ocs {
 }
 
 /// Whether an INVITE is for more than two people: as clients of 2005 do it, or by a conference.
-fn is_group(request: &Request) -> bool {
+pub(super) fn is_group(request: &Request) -> bool {
     let headers = request.headers();
     let people: usize = headers.named("EndPoints").map(|value| value.elements().count()).sum();
     let triggered = headers.named("TriggeredInvite").any(|value| value.text().trim().eq_ignore_ascii_case("true"));
@@ -340,7 +409,7 @@ fn is_group(request: &Request) -> bool {
 }
 
 /// The offer in an INVITE.
-fn read_offer(request: &Request) -> Result<Description, Diagnosis> {
+pub(super) fn read_offer(request: &Request) -> Result<Description, Diagnosis> {
     let media = request.headers().content_type().map_err(|_| Diagnosis::because(400, "Malformed Content-Type"))?;
     let Some(media) = media.filter(|_| !request.body().is_empty()) else {
         // An INVITE that offers nothing wants an offer of ours, which could only be a guess (RFC 3261 §13.2.1).

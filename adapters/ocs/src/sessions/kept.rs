@@ -5,9 +5,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use interchange_adapter::{Now, Output};
 use interchange_model::{Address, LinkId, Up};
+use ocs_codec::session::MediaWord;
 use serde::{Deserialize, Serialize};
 use sip_stack::{Dialog, Parts};
 
+use super::refresh::Timer;
 use super::{RESERVE, Session, Stage};
 use crate::Ocs;
 use crate::timers::Alarm;
@@ -18,6 +20,13 @@ struct Kept {
     ours: Address,
     theirs: Address,
     html: bool,
+    #[serde(default)]
+    reports: bool,
+    /// The client is of 2005.
+    #[serde(default)]
+    old: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    timer: Option<KeptTimer>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     window: Option<String>,
     /// Seconds since 1970.
@@ -29,6 +38,16 @@ struct Kept {
     remote_sequence: Option<u32>,
     target: String,
     routes: Vec<String>,
+}
+
+/// Its timer.
+#[derive(Serialize, Deserialize)]
+struct KeptTimer {
+    seconds: u32,
+    ours: bool,
+    update: bool,
+    /// When the session is over, seconds since 1970.
+    end: u64,
 }
 
 const PREFIX: &str = "session ";
@@ -43,8 +62,16 @@ impl Ocs {
             ours: session.pair.0.clone(),
             theirs: session.pair.1.clone(),
             html: session.html,
+            reports: session.reports,
+            old: session.word == MediaWord::MsMessage,
+            timer: session.timer.map(|timer| KeptTimer {
+                seconds: timer.seconds,
+                ours: timer.is_ours,
+                update: timer.by_update,
+                end: seconds(now.wall + timer.left(now.instant)),
+            }),
             window: self.sessions.windows.get(&session.pair).cloned(),
-            used: now.wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+            used: seconds(now.wall),
             call_id: parts.call_id,
             sequence: session.reserved,
             local: parts.local,
@@ -77,6 +104,7 @@ impl Ocs {
                 Some(digits) => {
                     u64::from_str_radix(digits, 16).ok().and_then(|key| self.restore_session(now, number, key, value))
                 }
+                None if entry.starts_with(crate::parts::ENTRY) => self.restore_parts(now, entry, value),
                 None => self.restore_presence(now, link, entry, value),
             };
             if done.is_none() {
@@ -104,6 +132,14 @@ impl Ocs {
             routes: kept.routes,
         };
         let dialog = Dialog::of_parts(&parts).ok()?;
+        // A session that was over meanwhile is forgotten.
+        let timer = match &kept.timer {
+            Some(timer) => {
+                let left = at(timer.end).duration_since(now.wall).ok()?;
+                Some(Timer::restored(now.instant, timer.seconds, timer.ours, timer.update, left)?)
+            }
+            None => None,
+        };
         let age = now.wall.duration_since(at(kept.used)).unwrap_or_default();
         let session = Session {
             link,
@@ -111,6 +147,9 @@ impl Ocs {
             call_id: kept.call_id,
             stage: Stage::Up(Box::new(dialog)),
             html: kept.html,
+            reports: kept.reports,
+            word: if kept.old { MediaWord::MsMessage } else { MediaWord::Message },
+            timer,
             // It may have been used since it was kept: it is not ended before its time, counted from now on.
             used: now.instant.checked_sub(age.min(Duration::from_secs(60))).unwrap_or(now.instant),
             waiting: None,
@@ -125,6 +164,10 @@ impl Ocs {
         self.arm_session(number);
         Some(())
     }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn at(seconds: u64) -> SystemTime {

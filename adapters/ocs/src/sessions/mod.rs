@@ -1,21 +1,27 @@
 //! Sessions: a dialog between one of the member's people and one of ours, in which messages go (INVITE with `m=message`).
 //!
-//! `invite` begins and ends them, `kept` is what a restart of the hub must not lose. This file holds the table, what is said in a session, and what it does
+//! `invite` begins and ends them, `refresh` keeps their timers, `reports` tells what became of messages after their answers, `kept` is what a restart of
+//! the hub must not lose. This file holds the table, what is said in a session, and what it does
 //! as time passes. A session belongs to its dialog and not to a connection: it outlives those.
 
 mod invite;
 mod kept;
+mod refresh;
+mod reports;
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use interchange_adapter::Now;
 use interchange_model::{Address, Outcome, Refusal};
+use ocs_codec::session::{MediaWord, Session as Description};
 use sip_codec::{Method, Request, RequestBuilder};
 use sip_model::outbox::{Pair, Place};
 use sip_stack::{ClientId, Dialog, SendError, ServerId};
 
 pub(crate) use self::invite::Wanted;
+use self::refresh::Timer;
+pub(crate) use self::reports::{Reports, is_report, status_of};
 use crate::link::Way;
 use crate::timers::{Alarm, Sleeper};
 use crate::typing::Writing;
@@ -55,6 +61,12 @@ pub(crate) struct Session {
     stage: Stage,
     /// The client takes HTML.
     html: bool,
+    /// The client takes reports of what became of a message.
+    reports: bool,
+    /// The word in the media line of its description.
+    word: MediaWord,
+    /// How long it lasts without a refresh, where that was agreed on.
+    timer: Option<Timer>,
     /// When something was last said in it.
     used: Instant,
     /// What waits for it to stand.
@@ -69,7 +81,7 @@ pub(crate) struct Session {
 /// What a session is doing.
 enum Stage {
     /// Our INVITE is out.
-    Inviting { client: ClientId, until: Instant },
+    Inviting { client: ClientId, until: Instant, interval: u32 },
     /// We have answered theirs, and their ACK is to come.
     Answered(Box<Dialog>),
     /// It stands.
@@ -93,6 +105,13 @@ impl Session {
 
     fn is_up(&self) -> bool {
         matches!(self.stage, Stage::Up(_))
+    }
+
+    /// What the client says that it takes.
+    fn describe(&mut self, client: &Description) {
+        self.html = client.accepts("text/html");
+        self.reports = client.accepts("application/ms-imdn+xml");
+        self.word = client.word;
     }
 }
 
@@ -207,17 +226,21 @@ impl Ocs {
         session.used = now.instant;
         // Words are the end of writing them, for the client too.
         session.writing = None;
-        let takes_html = session.html;
-        let Some(known) = self.links.get(&link) else { return };
+        let (takes_html, takes_reports) = (session.html, session.reports);
+        let Some(known) = self.links.get_mut(&link) else { return };
         let html = takes_html && known.settings.html;
-        let Some(delivery) = known.outbox.get(place) else { return };
-        let (id, hops, written) = (delivery.message.to_string(), delivery.hops, delivery.words.write(html));
-        let request = self.session_request(now, number, Method::Message, &id);
-        let (Ok((media, content)), Some(request)) = (written, request) else {
-            self.finish(link, place, Outcome::Refused(Refusal::Unsupported));
-            return;
+        let Some(delivery) = known.outbox.get_mut(place) else { return };
+        delivery.report = delivery.report.filter(|_| takes_reports);
+        let (report, pair) = (delivery.report, delivery.pair.clone());
+        let (id, hops, written) = (delivery.message.to_string(), delivery.hops, delivery.parts.current().write(html));
+        let request = match report {
+            Some((message, status)) => self.report_request(now, number, &pair, message, status),
+            None => self
+                .session_request(now, number, Method::Message, &id)
+                .zip(written.ok())
+                .map(|(request, (media, content))| request.max_forwards(hops).body(media, content)),
         };
-        let request = request.max_forwards(hops).body(media, content);
+        let Some(request) = request else { return self.finish(link, place, Outcome::Refused(Refusal::Unsupported)) };
         match self.layer.send_request(now.instant, request, self.hub.via(), way.flow, &mut self.actions) {
             Ok(client) => {
                 self.clients.insert(client, Asked::Message { session: number, link, place, sent: now.instant });
@@ -302,7 +325,9 @@ impl Ocs {
         if session.writing.is_some_and(|writing| now.instant >= writing.next) {
             self.repeat_typing(now, number);
         }
-        self.arm_session(number);
+        if !self.wake_timer(now, number) {
+            self.arm_session(number);
+        }
     }
 
     pub(crate) fn arm_session(&mut self, number: u64) {
@@ -312,7 +337,9 @@ impl Ocs {
             Stage::Inviting { until, .. } => *until,
             Stage::Answered(_) | Stage::Up(_) => session.used + idle,
         };
-        let at = session.writing.map_or(end, |writing| writing.next.min(end));
-        self.timers.set(&mut session.alarm, Sleeper::Session(number), Some(at));
+        let writing = session.writing.map(|writing| writing.next);
+        let timer = session.timer.map(|timer| timer.due());
+        let at = [Some(end), writing, timer].into_iter().flatten().min();
+        self.timers.set(&mut session.alarm, Sleeper::Session(number), at);
     }
 }

@@ -41,10 +41,11 @@ fn read_state(element: &Element) -> Option<State> {
     let number = child("availability")?.text().parse().ok()?;
     let activity = child("activity").and_then(|activity| activity.attribute("token")).map(str::trim);
     let availability = Availability::of_number(number);
-    Some(match activity.filter(|token| !token.is_empty()) {
+    let state = match activity.filter(|token| !token.is_empty()) {
         Some(token) => State::doing(availability, token),
         None => State::of(availability),
-    })
+    };
+    Some(state.since(element.attribute("lastActive").map(str::trim)))
 }
 
 pub(super) fn write(document: &Document, published: &str) -> String {
@@ -56,10 +57,11 @@ pub(super) fn write(document: &Document, published: &str) -> String {
         out.push_str(&format!("<body type=\"personal\" uri=\"\">{}</body>", escape(text)));
     }
     out.push_str("</note></category>");
-    if let Some(State { availability, activity }) = &document.state {
+    if let Some(State { availability, activity, last_active }) = &document.state {
+        let since = last_active.as_deref().map(|time| format!(" lastActive=\"{}\"", escape(time))).unwrap_or_default();
         out.push_str(&format!(
             "<category name=\"state\" instance=\"1\" publishTime=\"{published}\"><state xmlns=\"{STATE}\" manual=\"false\" \
-             xmlns:xsi=\"{INSTANCE}\" xsi:type=\"aggregateState\"><availability>{}</availability>",
+             xmlns:xsi=\"{INSTANCE}\" xsi:type=\"aggregateState\"{since}><availability>{}</availability>",
             availability.number()
         ));
         if let Some(token) = activity {

@@ -41,6 +41,18 @@ fn a_category_that_is_not_there_says_nothing() {
 }
 
 #[test]
+fn when_somebody_was_last_active_stands_in_the_form_of_2007_alone() {
+    let text =
+        CATEGORIES.replace("xsi:type=\"aggregateState\"", "xsi:type=\"aggregateState\" lastActive=\"2012-07-12T13:58:54\"");
+    let read = Form::Categories.read(text.as_bytes()).unwrap();
+    assert_eq!(read.state.as_ref().and_then(|state| state.last_active.as_deref()), Some("2012-07-12T13:58:54"));
+    for form in Form::ALL {
+        let again = form.read(form.write(&read, NOW).as_bytes()).unwrap().state.unwrap();
+        assert_eq!(again.last_active.is_some(), form == Form::Categories, "{form:?}");
+    }
+}
+
+#[test]
 fn numbers_stand_for_ranges() {
     use Availability::*;
     for (first, last, want) in [
@@ -123,9 +135,9 @@ fn nothing_known_is_said_as_such() {
 
 proptest! {
     #[test]
-    fn every_document_survives(number in 0u32..20_000, activity in proptest::option::of("[a-z-]{1,20}"), note in "[^\\p{C}]{0,80}") {
+    fn every_document_survives(number in 0u32..20_000, activity in proptest::option::of("[a-z-]{1,20}"), last_active in proptest::option::of("[0-9T:.Z-]{1,30}"), note in "[^\\p{C}]{0,80}") {
         let availability = Availability::of_number(number);
-        let state = State { availability, activity };
+        let state = State { availability, activity, last_active };
         let note = if note.trim().is_empty() { Note::None } else { Note::Is(note.trim().to_owned()) };
         let whole = document(Some(state), note);
         prop_assert_eq!(Form::Categories.read(Form::Categories.write(&whole, NOW).as_bytes()), Ok(whole.clone()));
