@@ -13,6 +13,7 @@ mod checks;
 mod conn;
 mod desk;
 mod diagnostics;
+mod host;
 mod hub;
 mod identity;
 mod inbound;
@@ -32,6 +33,7 @@ use interchange_adapter::{Adapter, Build, CloseReason, ConnId, Input, Now, Outpu
 use interchange_model::{Domain, Down, LinkId, Settings, SettingsError};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use sip_adapter::presence::{Asked as AskedOfPresence, Engine as _, Presences};
 use sip_model::outbox::Place;
 use sip_stack::{Action, ClientId, FlowId, TransactionLayer};
 
@@ -39,10 +41,9 @@ use crate::conn::Conn;
 use crate::desk::Desk;
 use crate::hub::Hub;
 use crate::link::Link;
-use crate::presence::{Key, Presences};
 use crate::sessions::Sessions;
 pub use crate::settings::{FirstText, LinkSettings, PlatformSettings};
-use crate::timers::{Sleeper, Timers};
+use crate::timers::{Alarm, Sleeper, Timers};
 use crate::typing::Writers;
 
 /// The platform `ocs`.
@@ -78,6 +79,7 @@ fn build(build: Build<'_>) -> Result<Box<dyn Adapter>, SettingsError> {
         sessions: Sessions::default(),
         writers: Writers::default(),
         presence: Presences::default(),
+        presence_alarm: Alarm::default(),
         last_number: 0,
         stopped: false,
     }))
@@ -115,7 +117,8 @@ struct Ocs {
     desk: Desk,
     sessions: Sessions,
     writers: Writers,
-    presence: Presences,
+    presence: Presences<Ocs>,
+    presence_alarm: Alarm,
     last_number: u64,
     stopped: bool,
 }
@@ -133,10 +136,8 @@ enum Asked {
     Typing { session: u64 },
     /// To end a session: whatever the answer, it is over.
     Bye,
-    /// To see somebody.
-    Subscribe { key: Key },
-    /// What somebody sees.
-    Notify { key: Key },
+    /// To see somebody, or what somebody sees.
+    Presence(AskedOfPresence),
 }
 
 impl Adapter for Ocs {
@@ -202,7 +203,10 @@ impl Ocs {
                 Sleeper::Answer(token) => self.wake_answer(now, token),
                 Sleeper::Session(session) => self.wake_session(now, session),
                 Sleeper::Writers => self.wake_writers(now),
-                Sleeper::Presence => self.wake_presence(now),
+                Sleeper::Presence => {
+                    self.presence_alarm.rang();
+                    self.wake_presence(now);
+                }
             }
             self.run(now);
         }

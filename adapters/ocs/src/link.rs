@@ -9,6 +9,8 @@ use interchange_model::{
     DeliveryId, Domain, Envelope, Fault, Health, Link as Provisioned, LinkId, MessageId, Outcome, SettingsError, Trouble, Up,
 };
 use rand::RngExt;
+use sip_adapter::Host as _;
+use sip_adapter::presence::Engine as _;
 use sip_codec::{Method, NameAddr, Request, Response, Uri, Value};
 use sip_model::notices::Notices;
 use sip_model::outbox::{Outbox, Pair};
@@ -338,10 +340,6 @@ impl Ocs {
         Some(Probe { client, until: now.instant + SILENCE })
     }
 
-    pub(crate) fn new_call_id(&mut self) -> String {
-        format!("{:032x}", self.random.random::<u128>())
-    }
-
     fn is_up(&mut self, now: Now, number: u64, way: Way) {
         let ping = self.next_ping(now);
         let Some(link) = self.links.get_mut(&number) else { return };
@@ -351,7 +349,9 @@ impl Ocs {
         self.note_proved(way.conn, number);
         self.tell(number, Health::Up);
         self.arm_link(number);
-        self.presence_up(now, number);
+        if let Some(id) = self.links.get(&number).map(|link| link.id.clone()) {
+            self.presence_up(now, &id);
+        }
     }
 
     /// An OPTIONS was answered: whatever the answer, the edge lives.

@@ -9,6 +9,7 @@ use interchange_model::{
     Up, Watch,
 };
 use rand::RngExt;
+use sip_adapter::presence::Engine as _;
 use sip_codec::Response;
 use sip_model::notices;
 use sip_model::outbox::Place;
@@ -195,7 +196,7 @@ impl Ocs {
                 }
             }
             Asked::Bye => {}
-            Asked::Subscribe { .. } | Asked::Notify { .. } => self.presence_answered(now, asked, Some(response)),
+            Asked::Presence(asked) => self.presence_answered(now, asked, Some(response)),
         }
     }
 
@@ -265,7 +266,7 @@ impl Ocs {
                 self.settle(now, link, place, Outcome::Refused(Refusal::Unavailable), false);
                 self.send_waiting(now, link);
             }
-            Some(asked @ (Asked::Subscribe { .. } | Asked::Notify { .. })) => self.presence_answered(now, asked, None),
+            Some(Asked::Presence(asked)) => self.presence_answered(now, asked, None),
             _ => {}
         }
     }
@@ -305,7 +306,6 @@ impl Ocs {
             // Nothing else is told.
             _ => {}
         }
-        self.arm_presence();
     }
 }
 

@@ -10,6 +10,7 @@ use interchange_model::{
     DeliveryId, Domain, Envelope, Fault, Health, Link as Provisioned, LinkId, MessageId, Outcome, SettingsError, Trouble, Up,
 };
 use rand::RngExt;
+use sip_adapter::presence::{Engine as _, Presences};
 use sip_codec::{RequestBuilder, Response};
 use sip_stack::{ClientId, Flow, FlowId};
 
@@ -31,6 +32,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 const AVOIDED: Duration = Duration::from_secs(60);
 /// Servers that are avoided at one time.
 const MOST_AVOIDED: usize = 16;
+/// Between two OPTIONS on a link whose people are watched: with ten seconds for the answer, a server that has gone silent is missed within 22.
+const WATCHED_OPTIONS: Duration = Duration::from_secs(12);
 /// Connections opened by the peer that are kept in mind for our requests.
 const CANDIDATES: usize = 8;
 
@@ -155,6 +158,12 @@ impl Link {
             (IdentityRule::Host, Some(host)) => host.clone(),
             _ => domain,
         }
+    }
+
+    /// Between two OPTIONS. While presence of its people is believed, a server that is gone must be noticed before that is old.
+    fn options_interval(&self, presences: &Presences<Sip>) -> Duration {
+        let set = self.settings.options_interval();
+        if presences.is_watched(&self.id) { set.min(WATCHED_OPTIONS) } else { set }
     }
 
     /// The way our requests take now, where messages may go.
@@ -398,14 +407,15 @@ impl Sip {
     pub(crate) fn probed(&mut self, now: Now, number: u64, client: ClientId, response: &Response) {
         let ping = self.next_ping(now);
         let Some(link) = self.links.get_mut(&number) else { return };
-        let next_options = now.instant + self.presence.options_interval(link);
+        let next_options = now.instant + link.options_interval(&self.presence);
         match &mut link.state {
             State::Probing { session, probe } if probe.client == client => {
                 let next_ping = session.flow.reliable.then_some(ping);
                 link.state = State::Up(Active { session: *session, probe: None, next_options, next_ping, pong_until: None });
                 link.outage.over();
+                let id = link.id.clone();
                 self.tell(number, Health::Up);
-                self.presence_up(now, number);
+                self.presence_up(now, &id);
             }
             State::Up(active) if active.probe.is_some_and(|probe| probe.client == client) => {
                 active.probe = None;
@@ -418,10 +428,10 @@ impl Sip {
     }
 
     /// People of a link are watched: it is asked in time whether it lives.
-    pub(crate) fn attend(&mut self, now: Now, id: &LinkId) {
+    pub(crate) fn ask_in_time(&mut self, now: Now, id: &LinkId) {
         let Some(number) = self.names.get(id).copied() else { return };
         let Some(link) = self.links.get_mut(&number) else { return };
-        let latest = now.instant + self.presence.options_interval(link);
+        let latest = now.instant + link.options_interval(&self.presence);
         if let State::Up(active) = &mut link.state
             && active.next_options > latest
         {
@@ -621,7 +631,7 @@ impl Sip {
         }
         if active.probe.is_none() && now.instant >= active.next_options {
             let probe = self.options(now, number, session);
-            let Some(interval) = self.links.get(&number).map(|link| self.presence.options_interval(link)) else { return };
+            let Some(interval) = self.links.get(&number).map(|link| link.options_interval(&self.presence)) else { return };
             let Some(Link { state: State::Up(active), .. }) = self.links.get_mut(&number) else { return };
             active.probe = probe;
             active.next_options = now.instant + interval;

@@ -9,6 +9,7 @@ use interchange_model::{
     Body, DeliveryId, Envelope, Failure, Fault, LinkId, MessageId, Outcome, Receipt, ReceiptKind, Refusal, Text, Token, Up,
 };
 use rand::RngExt;
+use sip_adapter::presence::Engine as _;
 use sip_codec::{RequestBuilder, Response};
 use sip_stack::{ClientId, SendError};
 
@@ -258,7 +259,7 @@ impl Sip {
         match asked {
             Asked::Options { link } => self.probed(now, link, client, response),
             Asked::Message { link, place, .. } => self.answered(now, link, place, response),
-            Asked::Subscribe { .. } | Asked::Notify { .. } => self.presence_answered(now, asked, response),
+            Asked::Presence(asked) => self.presence_answered(now, asked, Some(response)),
             Asked::Typing => self.typing_answered(now, client, Some(response.status())),
             Asked::Invite { session } => self.invite_answered(now, session, response),
             Asked::Bye => {}
@@ -348,7 +349,7 @@ impl Sip {
             None => {}
             Some(Asked::Options { link }) => self.probe_failed(now, link, client),
             Some(Asked::Message { link, place, sent }) => self.message_timed_out(now, link, place, sent),
-            Some(asked @ (Asked::Subscribe { .. } | Asked::Notify { .. })) => self.presence_unanswered(now, asked),
+            Some(Asked::Presence(asked)) => self.presence_answered(now, asked, None),
             Some(Asked::Typing) => self.typing_answered(now, client, None),
             Some(Asked::Invite { session }) => self.invite_failed(now, session, None),
             Some(Asked::Bye) => {}

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use interchange_adapter::{Now, Output};
 use interchange_model::{Address, LinkId, Up};
 use serde::{Deserialize, Serialize};
+use sip_adapter::presence::Engine as _;
 use sip_stack::{Dialog, Parts};
 
 use super::{RESERVE, Session, Stage};
@@ -83,7 +84,6 @@ impl Ocs {
                 self.out.push(Output::Broker(Up::Remember { link: link.clone(), key: entry.clone(), value: None }));
             }
         }
-        self.arm_presence();
         self.dialogs_known(now, number);
     }
 
