@@ -119,6 +119,13 @@ impl Dialect for Ocs {
         Ok(Some((ContentType::new(kind, subtype)?, form.write(&document, &published))))
     }
 
+    /// Whose dialog it is, and nobody else of their company, goes on with it or ends it.
+    fn is_for(request: &Request, _: Key, watcher: Option<&Address>) -> bool {
+        let is_from =
+            |person: &Address| address::from_sender_uri(request.from().uri()).is_ok_and(|party| party.address == *person);
+        watcher.is_none_or(is_from)
+    }
+
     fn may_address(&mut self, link: &LinkId, person: &Address) -> bool {
         let Some(number) = self.names.get(link).copied() else { return true };
         let may = self.links.get_mut(&number).is_none_or(|link| link.pace.address(person));

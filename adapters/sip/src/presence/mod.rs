@@ -128,7 +128,7 @@ impl Dialect for Sip {
     }
 
     /// Every request in a dialog is for our Contact in it.
-    fn is_for(request: &Request, key: Key) -> bool {
+    fn is_for(request: &Request, key: Key, _: Option<&Address>) -> bool {
         request.uri().user() == Some(&user(key))
     }
 
@@ -171,9 +171,9 @@ impl Sip {
         request: RequestBuilder,
         asked: crate::Asked,
     ) -> Option<ClientId> {
-        let session = self.links.get(self.names.get(link)?)?.session()?;
-        let via = self.hub.via(self.conns.get(&session.conn)?.via.transport()).ok()?;
-        let client = self.layer.send_request(now.instant, request, via, session.flow, &mut self.actions).ok()?;
+        let way = self.links.get(self.names.get(link)?)?.way()?;
+        let via = self.hub.via(self.conns.get(&way.conn)?.via.transport()).ok()?;
+        let client = self.layer.send_request(now.instant, request, via, way.flow, &mut self.actions).ok()?;
         self.clients.insert(client, asked);
         Some(client)
     }

@@ -124,8 +124,8 @@ pub trait Dialect: Host {
         None
     }
 
-    /// Whether a request in a dialog is for it by more than Call-ID and tags.
-    fn is_for(_request: &Request, _key: Key) -> bool {
+    /// Whether a request in a dialog is for it by more than Call-ID and tags. `watcher`: whose dialog it is, where one of the member's people has begun it.
+    fn is_for(_request: &Request, _key: Key, _watcher: Option<&Address>) -> bool {
         true
     }
 

@@ -165,3 +165,28 @@ fn restore_notifier<D: Dialect>(host: &mut D, now: Now, link: &LinkId, key: Key,
     host.presences().add_notifier(key, notifier);
     Some(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_older_version_has_written_is_read_and_written_the_same() {
+        let dialog = r#""dialog":{"local":"<sip:a@a.example>;tag=x","remote":"<sip:b@b.example>;tag=y","remote_sequence":7,"target":"sip:b@192.0.2.1","routes":[]}"#;
+        let common = r#""allowed":true,"expires":1800003600,"call_id":"c","tag":"x","sequence":53"#;
+        for (manner, want) in [
+            ("", None),
+            (r#""event":"presence;id=7","#, Some(KeptManner::Event("presence;id=7".into()))),
+            (r#""form":"application/pidf+xml","#, Some(KeptManner::Form("application/pidf+xml".into()))),
+        ] {
+            for dialog in [String::new(), format!(",{dialog}")] {
+                let people = r#""watcher":"alice@a.example","presentity":"bob@b.example","#;
+                let text = format!("{{{people}{manner}{common}{dialog}}}");
+                let kept: Kept = serde_json::from_str(&text).unwrap();
+                assert_eq!(kept.manner, want, "{text}");
+                assert_eq!(kept.dialog().is_some(), !dialog.is_empty(), "{text}");
+                assert_eq!(serde_json::to_string(&kept).unwrap(), text);
+            }
+        }
+    }
+}

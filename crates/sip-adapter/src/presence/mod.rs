@@ -136,7 +136,7 @@ impl<D: Dialect> Presences<D> {
     /// The dialog of which a request is, among those that `has` says.
     fn dialog_of(&self, request: &Request, has: impl Fn(&Self, Key) -> bool) -> Option<Key> {
         let keys = self.by_call.get(request.call_id())?;
-        keys.iter().copied().find(|key| D::is_for(request, *key) && has(self, *key))
+        keys.iter().copied().find(|key| has(self, *key))
     }
 }
 

@@ -203,7 +203,9 @@ fn remove<D: Dialect>(host: &mut D, key: Key) {
 fn resubscribe<D: Dialect>(host: &mut D, now: Now, open: &Open) -> Result<(), Refusing> {
     let request = &open.request;
     let has = |presences: &Presences<D>, key: Key| {
-        presences.notifiers.get(&key).is_some_and(|notifier| notifier.dialog.has(request) && notifier.ends.is_none())
+        presences.notifiers.get(&key).is_some_and(|notifier| {
+            notifier.dialog.has(request) && notifier.ends.is_none() && D::is_for(request, key, Some(&notifier.pair.0))
+        })
     };
     let key = host.presences().dialog_of(request, has).ok_or(481_u16)?;
     let link = host.presences().notifiers.get(&key).map(|notifier| notifier.link.clone()).ok_or(481_u16)?;

@@ -324,7 +324,9 @@ fn is_now<D: Dialect>(host: &mut D, now: Now, key: Key, presence: Presence) {
 
 /// A NOTIFY came.
 pub(super) fn take_notify<D: Dialect>(host: &mut D, now: Now, conn: ConnId, request: &Request) -> Result<(), Refusing> {
-    let has = |presences: &Presences<D>, key: Key| presences.subscriptions.get(&key).is_some_and(|one| one.has(request));
+    let has = |presences: &Presences<D>, key: Key| {
+        presences.subscriptions.get(&key).is_some_and(|one| one.has(request) && D::is_for(request, key, None))
+    };
     let key = host.presences().dialog_of(request, has).ok_or(481_u16)?;
     let link = host.presences().subscriptions.get(&key).map(|one| one.link.clone()).ok_or(481_u16)?;
     // Of this link's peer only (abuse case 1).
