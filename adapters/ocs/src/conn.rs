@@ -293,7 +293,7 @@ impl Ocs {
         self.dials.remove(&conn);
         let numbers: Vec<u64> = self.links.iter().filter(|(_, link)| link.uses(conn)).map(|(number, _)| *number).collect();
         for number in numbers {
-            self.lost(now, number, why, detail);
+            self.lost(now, number, conn, why, detail);
         }
     }
 

@@ -18,6 +18,7 @@ mod hub;
 mod identity;
 mod inbound;
 mod link;
+mod links;
 mod outbound;
 mod pace;
 mod presence;

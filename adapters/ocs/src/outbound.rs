@@ -9,6 +9,7 @@ use interchange_model::{
     Up, Watch,
 };
 use rand::RngExt;
+pub(crate) use sip_adapter::link::retry_after;
 use sip_adapter::presence::Engine as _;
 use sip_codec::Response;
 use sip_model::notices;
@@ -17,7 +18,7 @@ use sip_model::refusals::from_status;
 use sip_stack::ClientId;
 
 use crate::body::Outgoing;
-use crate::link::{Delivery, State};
+use crate::link::Delivery;
 use crate::timers::Sleeper;
 use crate::{Asked, Ocs};
 
@@ -46,7 +47,7 @@ impl Ocs {
             Ok(None) => return self.settle_at(name, delivery, Outcome::Delivered),
             Ok(Some(words)) => words,
         };
-        let up = !self.stopped && self.links.get(&number).is_some_and(|link| matches!(link.state, State::Up(_)));
+        let up = !self.stopped && self.links.get(&number).is_some_and(|link| link.way().is_some());
         if !up {
             // The broker did not know yet that the link is down.
             return self.settle_at(name, delivery, Outcome::LinkDown);
@@ -101,10 +102,10 @@ impl Ocs {
             return None;
         }
         let link = self.links.get_mut(&number)?;
-        let more = match link.state {
-            State::Up(_) => link.notices.allow(now.instant, &(envelope.from.clone(), envelope.to.clone()))?,
+        let more = match link.way() {
+            Some(_) => link.notices.allow(now.instant, &(envelope.from.clone(), envelope.to.clone()))?,
             // It will not be sent now, and is counted when it is.
-            _ => 0,
+            None => 0,
         };
         Some(Outgoing::plain(&notices::sentence(failure, more)))
     }
@@ -307,10 +308,4 @@ impl Ocs {
             _ => {}
         }
     }
-}
-
-/// A Retry-After that asks for time. Zero asks for none, and one that cannot be read for nothing.
-pub(crate) fn retry_after(response: &Response) -> Option<u32> {
-    let retry = response.headers().retry_after().ok()??;
-    (retry.seconds > 0).then_some(retry.seconds)
 }

@@ -28,7 +28,7 @@ impl Host for Sip {
     }
 
     fn is_up(&self, link: &LinkId) -> bool {
-        self.names.get(link).and_then(|number| self.links.get(number)).is_some_and(|link| link.session().is_some())
+        self.names.get(link).and_then(|number| self.links.get(number)).is_some_and(|link| link.way().is_some())
     }
 
     fn is_of(&self, conn: ConnId, link: &LinkId) -> bool {

@@ -17,6 +17,7 @@ mod host;
 mod identity;
 mod inbound;
 mod link;
+mod links;
 mod native_id;
 mod outbound;
 mod parts;

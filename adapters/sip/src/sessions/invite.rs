@@ -369,7 +369,7 @@ impl Sip {
             // RFC 4975 §5.4: whoever does not know of `setup` waits for whoever offered.
             _ => true,
         };
-        let beside = self.names.get(&link).and_then(|link| self.links.get(link)).and_then(|link| Some(link.session()?.conn));
+        let beside = self.names.get(&link).and_then(|link| self.links.get(link)).and_then(|link| Some(link.way()?.conn));
         if let Some(session) = self.sessions.all.get_mut(&number) {
             session.dialog = Some(dialog);
             session.msrp.set_remote(media.path.clone());
@@ -400,7 +400,7 @@ impl Sip {
     /// The ACK of a 2xx, which is a request of its own (RFC 3261 §13.2.2.4).
     fn acknowledge(&mut self, link: &LinkId, dialog: &mut Dialog, sequence: u32) {
         let branch = self.layer.new_branch();
-        let Some(conn) = self.names.get(link).and_then(|link| self.links.get(link)).and_then(|link| Some(link.session()?.conn))
+        let Some(conn) = self.names.get(link).and_then(|link| self.links.get(link)).and_then(|link| Some(link.way()?.conn))
         else {
             return;
         };
