@@ -86,7 +86,7 @@ impl Sip {
     /// A text that is too long for single messages.
     fn wait_for_session(&mut self, now: Now, number: u64, id: DeliveryId, envelope: &Arc<Envelope>, otherwise: Outcome) {
         let Some(link) = self.links.get_mut(&number) else { return };
-        if self.stopped || !link.way().is_some() {
+        if self.stopped || link.way().is_none() {
             let name = link.id.clone();
             return self.settle_at(&name, id, Outcome::LinkDown);
         }
