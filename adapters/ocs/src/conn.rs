@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use interchange_adapter::{About, CloseReason, ConnId, Identity, Now, Output, TlsPeer, TlsRole, Transport, Via};
 use interchange_model::{LinkId, Trouble};
+use sip_adapter::presence::Engine as _;
 use sip_codec::{Limits, Message, Method, Rejected, Request, StreamDecoder, StreamEvent};
 use sip_model::address;
 use sip_stack::{Flow, FlowId, PeerId};
@@ -293,7 +294,7 @@ impl Ocs {
         self.dials.remove(&conn);
         let numbers: Vec<u64> = self.links.iter().filter(|(_, link)| link.uses(conn)).map(|(number, _)| *number).collect();
         for number in numbers {
-            self.lost(now, number, why, detail);
+            self.lost(now, number, conn, why, detail);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Final answers: their codes, and the reason that goes with them in `ms-diagnostics-public`, which Microsoft's servers pass on to their logs.
 
 use interchange_model::Refusal;
+use sip_adapter::Refusing;
 use sip_codec::{Name, Request, Response, Unencodable, Value};
 
 /// A final answer of 300 or more, with the reason.
@@ -24,6 +25,16 @@ impl Diagnosis {
     pub(crate) fn with(mut self, name: Name, value: &str) -> Self {
         self.headers.push((name, value.to_owned()));
         self
+    }
+}
+
+impl From<Refusing> for Diagnosis {
+    fn from(why: Refusing) -> Self {
+        match why {
+            Refusing::Rules(refused) => Self { reason: refused.reason, ..crate::inbound::of_rules(&refused) },
+            Refusing::Why(why) => of_refusal(why, Carriage::Page),
+            Refusing::Address(fault) => crate::inbound::of_address(fault),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use interchange_adapter::{PeerCertificate, PeerName, TlsPeer, dns_name_matches};
 use interchange_model::{Domain, Fault, Trouble};
+use sip_adapter::identity;
 
 use crate::settings::LinkSettings;
 
@@ -17,22 +18,11 @@ pub(crate) fn proves(peer: &TlsPeer, domains: &[Domain], settings: &LinkSettings
         Some(edge) => edge.to_string(),
         None => domains.first().map_or_else(String::new, |domain| format!("a host of {domain}")),
     };
-    let Some(certificate) = &peer.certificate else {
-        let why = format!("the peer shows no certificate, and one for {wanted} is needed (mutual TLS)");
-        return Err(Trouble::new(Fault::NoCertificate, why));
-    };
-    if !settings.pin.is_empty() {
-        return if settings.pin.iter().any(|pin| pin.0 == certificate.key_sha256) {
-            Ok(())
-        } else {
-            let why = format!("the key of the peer's certificate ({}) is none of those pinned", certificate.subject);
-            Err(Trouble::new(Fault::KeyNotPinned, why))
-        };
-    }
-    if let Err(fault) = &certificate.chain {
-        let why = format!("the peer's certificate ({}) does not prove {wanted}: {fault}", certificate.subject);
-        return Err(Trouble::new(fault.into(), why));
-    }
+    let sound = identity::sound(peer, &settings.pin, &wanted).map_err(|trouble| match trouble.fault {
+        Fault::NoCertificate => Trouble::new(trouble.fault, format!("{} (mutual TLS)", trouble.text)),
+        _ => trouble,
+    })?;
+    let Some(certificate) = sound else { return Ok(()) };
     let fits = |name: &&str| match &edge {
         Some(edge) => dns_name_matches(name, edge, false),
         None => domains.iter().any(|domain| is_host_of(name, domain)),
@@ -61,12 +51,8 @@ fn names(certificate: &PeerCertificate) -> Vec<&str> {
 
 /// What a certificate names, for a sentence.
 pub(crate) fn named(certificate: &PeerCertificate) -> String {
-    let names = names(certificate);
-    let mut text = names.iter().take(3).map(|name| name.escape_debug().to_string()).collect::<Vec<_>>().join(", ");
-    if names.len() > 3 {
-        text.push_str(", …");
-    }
-    if text.is_empty() { "no host".to_owned() } else { text }
+    let names: Vec<_> = names(certificate).into_iter().map(str::escape_debug).collect();
+    identity::listed(&names, "no host")
 }
 
 #[cfg(test)]

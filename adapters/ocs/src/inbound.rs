@@ -4,6 +4,8 @@ use interchange_adapter::{ConnId, Now, Output};
 use interchange_model::{Address, Body, DisplayName, Envelope, LinkId, MessageId, Plain, Refusal, Rich, Text, Up};
 use ocs_codec::keyboard::Keyboard;
 use rand::RngExt;
+pub(crate) use sip_adapter::Open;
+use sip_adapter::presence::Engine as _;
 use sip_codec::{Method, Name, Request, Response, Value};
 use sip_model::address::{self, AddressFault};
 use sip_stack::{Flow, Rules, ServerId};
@@ -19,13 +21,6 @@ const MOST_EARLY: usize = 256;
 /// Log lines about wrong senders on one connection.
 const MOST_NOTES: u8 = 10;
 
-/// A request to be answered.
-pub(crate) struct Open {
-    pub(crate) server: ServerId,
-    pub(crate) conn: ConnId,
-    pub(crate) request: Box<Request>,
-}
-
 /// What we understand.
 pub(crate) fn rules() -> Rules {
     use Method::{Ack, Bye, Cancel, Info, Invite, Message, Notify, Options, Prack, Refer, Subscribe, Update};
@@ -40,7 +35,7 @@ pub(crate) fn rules() -> Rules {
     }
 }
 
-fn of_rules(refused: &sip_stack::Refused) -> Diagnosis {
+pub(crate) fn of_rules(refused: &sip_stack::Refused) -> Diagnosis {
     let headers = refused.headers.iter();
     headers.fold(Diagnosis::of(refused.status), |diagnosis, (name, value)| diagnosis.with(*name, &value.text()))
 }
@@ -49,7 +44,7 @@ impl Ocs {
     /// A new request on a connection of a link.
     pub(crate) fn requested(&mut self, now: Now, server: ServerId, flow: Flow, request: Box<Request>) {
         let conn = ConnId::from_u64(flow.id.0);
-        let open = Open { server, conn, request };
+        let open = Open { server, conn, source: flow.source, request };
         match self.check(&open) {
             Err(diagnosis) => {
                 self.report(&open, diagnosis.code);
@@ -120,7 +115,7 @@ impl Ocs {
             Method::Info => self.take_info(now, from, &open),
             Method::Bye => self.take_bye(now, from, &open),
             Method::Update => self.take_refresh(now, from, &open),
-            Method::Subscribe => self.take_subscribe(now, number, from, open),
+            Method::Subscribe => self.take_subscribe(now, open),
             _ if is_report(&open.request) => self.take_report(now, number, from, &open),
             _ => self.take_notify(now, &open),
         }
@@ -207,19 +202,12 @@ impl Ocs {
         display_name: Option<DisplayName>,
     ) -> Option<Envelope> {
         let link = self.links.get(&number)?.id.clone();
+        let id = MessageId::new(now.wall, self.random.random());
+        let body = Body::Text(Text { plain, rich, display_name, ..Text::default() });
         Some(Envelope {
-            id: MessageId::new(now.wall, self.random.random()),
-            origin: link,
-            from: from.clone(),
-            from_device: None,
-            to: to.clone(),
-            to_device: None,
-            native_id: None,
-            accepted: now.wall,
             // RFC 3261 §16.6 step 3; none is 70 (§16.3 step 3).
             hops: request.max_forwards().map_or(Envelope::FULL_HOPS, |hops| hops.min(Envelope::FULL_HOPS)).saturating_sub(1),
-            native: None,
-            body: Body::Text(Text { plain, rich, display_name, ..Text::default() }),
+            ..Envelope::new(id, link, (from.clone(), to.clone()), now.wall, body)
         })
     }
 

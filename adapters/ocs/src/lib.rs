@@ -13,10 +13,12 @@ mod checks;
 mod conn;
 mod desk;
 mod diagnostics;
+mod host;
 mod hub;
 mod identity;
 mod inbound;
 mod link;
+mod links;
 mod outbound;
 mod pace;
 mod parts;
@@ -33,6 +35,7 @@ use interchange_adapter::{Adapter, Build, CloseReason, ConnId, Input, Now, Outpu
 use interchange_model::{Domain, Down, LinkId, Settings, SettingsError};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use sip_adapter::presence::{Asked as AskedOfPresence, Engine as _, Presences};
 use sip_model::outbox::Place;
 use sip_stack::{Action, ClientId, FlowId, TransactionLayer};
 
@@ -41,10 +44,9 @@ use crate::desk::Desk;
 use crate::hub::Hub;
 use crate::link::Link;
 use crate::parts::Arrived;
-use crate::presence::{Key, Presences};
 use crate::sessions::{Reports, Sessions};
 pub use crate::settings::{FirstText, LinkSettings, PlatformSettings};
-use crate::timers::{Sleeper, Timers};
+use crate::timers::{Alarm, Sleeper, Timers};
 use crate::typing::Writers;
 
 /// The platform `ocs`.
@@ -82,6 +84,7 @@ fn build(build: Build<'_>) -> Result<Box<dyn Adapter>, SettingsError> {
         arrived: Arrived::default(),
         writers: Writers::default(),
         presence: Presences::default(),
+        presence_alarm: Alarm::default(),
         last_number: 0,
         stopped: false,
     }))
@@ -121,7 +124,8 @@ struct Ocs {
     reports: Reports,
     arrived: Arrived,
     writers: Writers,
-    presence: Presences,
+    presence: Presences<Ocs>,
+    presence_alarm: Alarm,
     last_number: u64,
     stopped: bool,
 }
@@ -141,10 +145,8 @@ enum Asked {
     Refresh { session: u64, link: u64 },
     /// To end a session: whatever the answer, it is over.
     Bye,
-    /// To see somebody.
-    Subscribe { key: Key },
-    /// What somebody sees.
-    Notify { key: Key },
+    /// To see somebody, or what somebody sees.
+    Presence(AskedOfPresence),
 }
 
 impl Adapter for Ocs {
@@ -212,7 +214,10 @@ impl Ocs {
                 Sleeper::Answer(token) => self.wake_answer(now, token),
                 Sleeper::Session(session) => self.wake_session(now, session),
                 Sleeper::Writers => self.wake_writers(now),
-                Sleeper::Presence => self.wake_presence(now),
+                Sleeper::Presence => {
+                    self.presence_alarm.rang();
+                    self.wake_presence(now);
+                }
             }
             self.run(now);
         }

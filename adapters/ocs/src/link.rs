@@ -1,101 +1,48 @@
 //! One link: the connection to the edge that the hub's own requests go on, whether that works, and what waits for it.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use interchange_adapter::{CloseReason, ConnId, Now, Outage, Output};
+use interchange_adapter::{CloseReason, ConnId, Now, Output};
 use interchange_model::{
-    DeliveryId, Domain, Envelope, Fault, Health, Link as Provisioned, LinkId, MessageId, Outcome, SettingsError, Trouble, Up,
+    DeliveryId, Domain, Envelope, Fault, Health, Link as Provisioned, LinkId, MessageId, Outcome, Trouble, Up,
 };
 use rand::RngExt;
+use sip_adapter::Host as _;
+pub(crate) use sip_adapter::link::Way;
+use sip_adapter::link::{AVOIDED, LinkState, Lost, OWN_FLOWS, Stage, Wake};
+use sip_adapter::presence::Engine as _;
 use sip_codec::{Method, NameAddr, Request, Response, Uri, Value};
 use sip_model::notices::Notices;
 use sip_model::outbox::{Outbox, Pair};
-use sip_stack::{ClientId, Flow, FlowId};
+use sip_stack::{ClientId, FlowId};
 
+use crate::checks::welcome;
 use crate::inbound::Open;
 use crate::pace::Pace;
 use crate::settings::LinkSettings;
 use crate::timers::{Alarm, Sleeper};
 use crate::{Asked, Ocs};
 
-/// How long an OPTIONS may stay unanswered.
-const SILENCE: Duration = Duration::from_secs(10);
-/// Pause before a link that is broken is tried again.
-const BROKEN_PAUSE: Duration = Duration::from_secs(60);
-/// The longest time for which Retry-After is obeyed.
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
-/// How long a server of the SRV records that was of no use is tried after the others.
-const AVOIDED: Duration = Duration::from_secs(60);
-/// Servers that are avoided at one time.
-const MOST_AVOIDED: usize = 16;
-
 /// A link and what it does.
 pub(crate) struct Link {
     pub(crate) id: LinkId,
     pub(crate) domains: Vec<Domain>,
     pub(crate) settings: LinkSettings,
-    /// What the broker was told last.
-    told: Health,
-    pub(crate) state: State,
-    alarm: Alarm,
-    outage: Outage,
+    pub(crate) state: LinkState,
+    pub(crate) alarm: Alarm,
     pub(crate) outbox: Outbox<Delivery>,
     pub(crate) pace: Pace,
     pub(crate) pace_alarm: Alarm,
     /// That the limit on addresses was met was said.
     pub(crate) said_full: bool,
-    /// Servers of the SRV records that are of no use now (RFC 3263 §4.3).
-    avoided: Vec<(SocketAddr, Instant)>,
     /// When the edge last answered anything.
     pub(crate) heard: Option<Instant>,
     pub(crate) notices: Notices,
     /// Submissions that the broker has not answered.
     pub(crate) unanswered: usize,
-    /// For which domains of the hub and of the link somebody asks whether it works.
-    pub(crate) checks: Vec<(Domain, Domain)>,
     /// Requests in dialogs that came before it was known which dialogs there are; `None`: that is known.
     pub(crate) early: Option<Vec<Open>>,
-}
-
-/// What a link is doing. A line each, as one would draw it.
-pub(crate) enum State {
-    /// There is no connection. Dials at `until`.
-    Waiting { until: Option<Instant> },
-    /// Our dial, with its TLS handshake.
-    Opening { conn: ConnId },
-    /// The connection stands and leads to the edge; the first OPTIONS is out.
-    Probing { way: Way, probe: Probe },
-    /// Messages flow.
-    Up(Active),
-    /// The edge asked for a pause (503 with Retry-After).
-    Paused { conn: ConnId, until: Instant },
-}
-
-/// The way our requests take.
-#[derive(Clone, Copy)]
-pub(crate) struct Way {
-    pub(crate) conn: ConnId,
-    /// A flow of its own, so that all requests of this link can be given up without the connection.
-    pub(crate) flow: Flow,
-}
-
-/// An OPTIONS that is out.
-#[derive(Clone, Copy)]
-pub(crate) struct Probe {
-    pub(crate) client: ClientId,
-    until: Instant,
-}
-
-/// A link that works.
-pub(crate) struct Active {
-    pub(crate) way: Way,
-    probe: Option<Probe>,
-    pub(crate) next_options: Option<Instant>,
-    next_ping: Instant,
-    /// When the answer to it is overdue.
-    pong_until: Option<Instant>,
 }
 
 /// A text on its way to one of the member's people.
@@ -118,7 +65,7 @@ pub(crate) struct Delivery {
 }
 
 impl Link {
-    fn new(link: &Provisioned, settings: LinkSettings) -> Self {
+    pub(crate) fn new(link: &Provisioned, settings: LinkSettings) -> Self {
         Self {
             id: link.id.clone(),
             domains: link.domains.clone(),
@@ -126,16 +73,12 @@ impl Link {
             pace_alarm: Alarm::default(),
             said_full: false,
             settings,
-            told: Health::Connecting,
-            state: State::Waiting { until: None },
+            state: LinkState::default(),
             alarm: Alarm::default(),
-            outage: Outage::default(),
             outbox: Outbox::default(),
-            avoided: Vec::new(),
             heard: None,
             notices: Notices::default(),
             unanswered: 0,
-            checks: Vec::new(),
             early: Some(Vec::new()),
         }
     }
@@ -148,128 +91,28 @@ impl Link {
 
     /// The way our requests take now, where messages may go.
     pub(crate) fn way(&self) -> Option<Way> {
-        match &self.state {
-            State::Up(active) => Some(active.way),
-            _ => None,
-        }
+        self.state.way()
     }
 
     /// Whether a connection carries our requests.
     pub(crate) fn uses(&self, conn: ConnId) -> bool {
-        self.current() == Some(conn)
+        self.state.conn() == Some(conn)
     }
 
     /// Whether requests are under way on it.
     pub(crate) fn is_busy(&self) -> bool {
         !self.outbox.is_empty()
     }
-
-    fn current(&self) -> Option<ConnId> {
-        match &self.state {
-            State::Waiting { .. } => None,
-            State::Opening { conn } | State::Paused { conn, .. } => Some(*conn),
-            State::Probing { way, .. } => Some(way.conn),
-            State::Up(active) => Some(active.way.conn),
-        }
-    }
-
-    fn flow(&self) -> Option<FlowId> {
-        match &self.state {
-            State::Probing { way, .. } => Some(way.flow.id),
-            State::Up(active) => Some(active.way.flow.id),
-            _ => None,
-        }
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        match &self.state {
-            State::Waiting { until } => *until,
-            State::Opening { .. } => None,
-            State::Probing { probe, .. } => Some(probe.until),
-            State::Up(active) => {
-                let options = active.probe.map(|probe| probe.until).or(active.next_options);
-                [options, Some(active.next_ping), active.pong_until].into_iter().flatten().min()
-            }
-            State::Paused { until, .. } => Some(*until),
-        }
-    }
 }
 
 impl Ocs {
-    /// Takes the whole set of links: what is gone is closed, what is new is begun, what changed is both.
-    pub(crate) fn links_changed(&mut self, now: Now, links: &[Provisioned]) {
-        let same = |old: &Link, new: &Provisioned| {
-            old.id == new.id && old.domains == new.domains && LinkSettings::read(&new.settings).as_ref() == Ok(&old.settings)
-        };
-        let gone: Vec<u64> =
-            self.links.iter().filter(|(_, old)| !links.iter().any(|new| same(old, new))).map(|(number, _)| *number).collect();
-        for number in gone {
-            self.end_link(now, number);
-        }
-        let mut begun = Vec::new();
-        for link in links {
-            if self.names.contains_key(&link.id) {
-                continue;
-            }
-            match usable(link) {
-                Ok(settings) => {
-                    let number = self.number();
-                    self.names.insert(link.id.clone(), number);
-                    self.links.insert(number, Link::new(link, settings));
-                    begun.push(number);
-                }
-                Err(error) => {
-                    let place = if error.path.is_empty() { String::new() } else { format!("{}: ", error.path) };
-                    let why = format!("the settings cannot be used: {place}{error}");
-                    self.out.push(Output::Broker(Up::Health { link: link.id.clone(), health: Health::Broken { why } }));
-                }
-            }
-        }
-        self.judge_all(now);
-        for number in begun {
-            let Some(link) = self.links.get(&number) else { continue };
-            self.out.push(Output::Broker(Up::Health { link: link.id.clone(), health: Health::Connecting }));
-            self.out.push(Output::Broker(Up::Recall { link: link.id.clone() }));
-            self.dial(now, number);
-        }
-    }
-
-    /// Looks again whose connections are whose. A connection that has lost its last link is closed.
-    fn judge_all(&mut self, now: Now) {
-        let mut conns: Vec<ConnId> = self.conns.keys().copied().collect();
-        conns.sort_unstable();
-        for conn in conns {
-            let before = self.conns.get(&conn).is_some_and(|known| !known.links.is_empty());
-            self.judge(conn);
-            if before && self.conns.get(&conn).is_some_and(|known| known.links.is_empty()) {
-                self.close(now, conn, CloseReason::Refused, "the link was removed or changed");
-            }
-        }
-    }
-
-    fn end_link(&mut self, now: Now, number: u64) {
-        self.end_sessions_of(now, number);
-        self.settle_all(number);
-        let Some(mut link) = self.links.remove(&number) else { return };
-        self.names.remove(&link.id);
-        self.timers.set(&mut link.alarm, Sleeper::Link(number), None);
-        self.timers.set(&mut link.pace_alarm, Sleeper::Pace(number), None);
-        if let Some(flow) = link.flow() {
-            self.end_flow(now, flow);
-        }
-        if let Some(conn) = link.current() {
-            self.close(now, conn, CloseReason::Shutdown, "the link was removed or changed");
-        }
-    }
-
-    fn dial(&mut self, now: Now, number: u64) {
+    pub(crate) fn dial(&mut self, now: Now, number: u64) {
         let conn = ConnId::dialled(self.number());
         let Some(link) = self.links.get_mut(&number) else { return };
         let Some(domain) = link.domains.first() else { return };
-        link.avoided.retain(|(_, until)| now.instant < *until);
-        let avoid = link.avoided.iter().map(|(server, _)| *server).collect();
+        let avoid = link.state.avoided(now.instant);
         self.out.push(Output::Dial { conn, to: link.settings.target(domain), avoid });
-        link.state = State::Opening { conn };
+        link.state.stage = Stage::Opening { conn };
         self.dials.insert(conn, number);
         self.arm_link(number);
     }
@@ -289,12 +132,9 @@ impl Ocs {
     /// Where the edge is found by SRV records, another of them is tried before this one for a while.
     fn avoid(&mut self, now: Now, number: u64, conn: ConnId) {
         let Some(server) = self.conns.get(&conn).map(|known| known.via.peer()) else { return };
-        let Some(link) = self.links.get_mut(&number).filter(|link| link.settings.edge.is_none()) else { return };
-        link.avoided.retain(|(known, _)| *known != server);
-        if link.avoided.len() >= MOST_AVOIDED {
-            link.avoided.remove(0);
+        if let Some(link) = self.links.get_mut(&number).filter(|link| link.settings.edge.is_none()) {
+            link.state.avoid(server, now.instant + AVOIDED, false);
         }
-        link.avoided.push((server, now.instant + AVOIDED));
     }
 
     /// Asks over a connection whether the edge lives; with any final answer the link is up. Where it is never asked, a proven edge is enough.
@@ -304,12 +144,12 @@ impl Ocs {
         let way = Way { conn, flow: known.flow_as(flow) };
         self.flows.insert(flow, conn);
         if self.links.get(&number).is_some_and(|link| link.settings.options_interval().is_none()) {
-            return self.is_up(now, number, way);
+            return self.came_up(now, number, way);
         }
         match self.options(now, number, way) {
-            Some(probe) => {
+            Some(client) => {
                 if let Some(link) = self.links.get_mut(&number) {
-                    link.state = State::Probing { way, probe };
+                    link.state.probing(now.instant, way, client);
                 }
                 self.arm_link(number);
             }
@@ -320,7 +160,7 @@ impl Ocs {
         }
     }
 
-    fn options(&mut self, now: Now, number: u64, way: Way) -> Option<Probe> {
+    fn options(&mut self, now: Now, number: u64, way: Way) -> Option<ClientId> {
         let (call, tag) = (self.new_call_id(), self.layer.new_tag());
         let link = self.links.get(&number)?;
         let to = Uri::sip(sip_codec::Host::new(link.domains.first()?.as_str()).ok()?);
@@ -337,49 +177,34 @@ impl Ocs {
             .ok()?;
         let client = self.layer.send_request(now.instant, request, self.hub.via(), way.flow, &mut self.actions).ok()?;
         self.clients.insert(client, Asked::Options { link: number });
-        Some(Probe { client, until: now.instant + SILENCE })
+        Some(client)
     }
 
-    pub(crate) fn new_call_id(&mut self) -> String {
-        format!("{:032x}", self.random.random::<u128>())
-    }
-
-    fn is_up(&mut self, now: Now, number: u64, way: Way) {
+    fn came_up(&mut self, now: Now, number: u64, way: Way) {
         let ping = self.next_ping(now);
         let Some(link) = self.links.get_mut(&number) else { return };
-        let next_options = link.settings.options_interval().map(|interval| now.instant + interval);
-        link.state = State::Up(Active { way, probe: None, next_options, next_ping: ping, pong_until: None });
-        link.outage.over();
+        link.state.up(now.instant, way, link.settings.options_interval(), ping);
         self.note_proved(way.conn, number);
         self.tell(number, Health::Up);
         self.arm_link(number);
-        self.presence_up(now, number);
+        if let Some(id) = self.links.get(&number).map(|link| link.id.clone()) {
+            self.presence_up(now, &id);
+        }
     }
 
     /// An OPTIONS was answered: whatever the answer, the edge lives.
     pub(crate) fn probed(&mut self, now: Now, number: u64, client: ClientId, response: &Response) {
-        let Some(link) = self.links.get_mut(&number) else { return };
-        match &mut link.state {
-            State::Probing { way, probe } if probe.client == client => {
-                let way = *way;
-                self.is_up(now, number, way);
-            }
-            State::Up(active) if active.probe.is_some_and(|probe| probe.client == client) => {
-                active.probe = None;
-                active.next_options = link.settings.options_interval().map(|interval| now.instant + interval);
-            }
-            _ => return,
+        let Some(link) = self.links.get_mut(&number).filter(|link| link.state.awaits(client)) else { return };
+        if let Some(way) = link.state.answered(now.instant, link.settings.options_interval()) {
+            self.came_up(now, number, way);
         }
         self.arm_link(number);
-        self.checked(number, crate::checks::welcome(response));
+        self.checked(number, &welcome(response));
     }
 
     /// A keep-alive was answered.
     pub(crate) fn ponged(&mut self, number: u64, conn: ConnId) {
-        if let Some(Link { state: State::Up(active), .. }) = self.links.get_mut(&number)
-            && active.way.conn == conn
-        {
-            active.pong_until = None;
+        if self.links.get_mut(&number).is_some_and(|link| link.state.ponged(conn)) {
             self.arm_link(number);
         }
     }
@@ -390,16 +215,14 @@ impl Ocs {
     }
 
     /// The connection that the link uses is gone.
-    pub(crate) fn lost(&mut self, now: Now, number: u64, reason: CloseReason, detail: &str) {
+    pub(crate) fn lost(&mut self, now: Now, number: u64, conn: ConnId, reason: CloseReason, detail: &str) {
         let Some(link) = self.links.get_mut(&number) else { return };
-        if let State::Paused { until, .. } = link.state {
-            link.state = State::Waiting { until: Some(until) };
-            return self.arm_link(number);
-        }
-        let opening = matches!(link.state, State::Opening { .. });
-        let edge = link.server_name();
-        let why =
-            if opening { format!("{edge} cannot be reached: {detail}") } else { format!("the connection was lost: {detail}") };
+        let why = match link.state.lost(conn) {
+            Lost::Nothing => return,
+            Lost::Paused => return self.arm_link(number),
+            Lost::Down { opening: true } => format!("{} cannot be reached: {detail}", link.server_name()),
+            Lost::Down { opening: false } => format!("the connection was lost: {detail}"),
+        };
         self.down(now, number, Trouble::new(reason.into(), why), false);
     }
 
@@ -411,25 +234,23 @@ impl Ocs {
         let spread = self.random.random_range(0.0..=1.0);
         self.settle_all(number);
         let Some(link) = self.links.get_mut(&number) else { return };
-        let flow = link.flow();
-        let pause = if broken { BROKEN_PAUSE } else { link.outage.pause(now.instant, spread) };
-        link.state = State::Waiting { until: Some(now.instant + pause) };
+        let flow = link.state.flow();
+        link.state.down(now.instant, broken, spread, true);
         self.arm_link(number);
         if let Some(flow) = flow {
             self.end_flow(now, flow);
         }
         self.tell(number, health);
-        self.checked(number, Err(trouble));
+        self.checked(number, &Err(trouble));
     }
 
     /// The edge wants no more requests for so many seconds (RFC 3261 §21.5.4): it throttles the hub, and the operator sees that.
     pub(crate) fn pause(&mut self, now: Now, number: u64, seconds: u32) {
-        let pause = Duration::from_secs(seconds.into()).min(LONGEST_PAUSE);
         self.settle_all(number);
         let Some(link) = self.links.get_mut(&number) else { return };
-        let flow = link.flow();
-        if let Some(conn) = link.current() {
-            link.state = State::Paused { conn, until: now.instant + pause };
+        let flow = link.state.flow();
+        let pause = link.state.pause(now.instant, seconds);
+        if let Some(conn) = link.state.conn() {
             let about = Some(interchange_adapter::About { link: link.id.clone(), sign: Err(Fault::Throttled) });
             let hint = if link.settings.listed { "" } else { "; on its Allow list the hub would have no such limit" };
             let text = format!("the edge of link {} throttles the hub (503, Retry-After {seconds}){hint}", link.id);
@@ -440,7 +261,7 @@ impl Ocs {
             self.end_flow(now, flow);
         }
         let why = format!("the edge throttles the hub: it asked for a pause of {} s (503 with Retry-After)", pause.as_secs());
-        self.checked(number, Err(Trouble::new(Fault::Throttled, why.clone())));
+        self.checked(number, &Err(Trouble::new(Fault::Throttled, why.clone())));
         self.tell(number, Health::Retrying { why });
     }
 
@@ -454,7 +275,7 @@ impl Ocs {
     }
 
     /// Gives up all requests of a way.
-    fn end_flow(&mut self, now: Now, flow: FlowId) {
+    pub(crate) fn end_flow(&mut self, now: Now, flow: FlowId) {
         self.flows.remove(&flow);
         self.layer.flow_closed(now.instant, flow, &mut self.actions);
     }
@@ -462,27 +283,21 @@ impl Ocs {
     /// Tells the broker how a link is, if that is news.
     fn tell(&mut self, number: u64, health: Health) {
         let Some(link) = self.links.get_mut(&number) else { return };
-        if link.told != health {
-            link.told = health.clone();
+        if link.state.is_news(&health) {
             self.out.push(Output::Broker(Up::Health { link: link.id.clone(), health }));
         }
     }
 
     /// An OPTIONS came to nothing.
     pub(crate) fn probe_failed(&mut self, now: Now, number: u64, client: ClientId) {
-        let current = match self.links.get(&number).map(|link| &link.state) {
-            Some(State::Probing { probe, .. }) => Some(*probe),
-            Some(State::Up(active)) => active.probe,
-            _ => None,
-        };
-        if current.is_some_and(|probe| probe.client == client) {
+        if self.links.get(&number).is_some_and(|link| link.state.awaits(client)) {
             self.silent(now, number, "the edge did not answer OPTIONS");
         }
     }
 
     /// The edge says nothing: its connection is as good as gone.
     pub(crate) fn silent(&mut self, now: Now, number: u64, why: &str) {
-        let Some(conn) = self.links.get(&number).and_then(Link::current) else { return };
+        let Some(conn) = self.links.get(&number).and_then(|link| link.state.conn()) else { return };
         self.avoid(now, number, conn);
         self.down(now, number, Trouble::new(Fault::Silent, why), false);
         self.close(now, conn, CloseReason::TimedOut, why);
@@ -491,17 +306,12 @@ impl Ocs {
     pub(crate) fn wake_link(&mut self, now: Now, number: u64) {
         let Some(link) = self.links.get_mut(&number) else { return };
         link.alarm.rang();
-        match &link.state {
-            State::Waiting { until: Some(until) } if now.instant >= *until => self.try_again(now, number),
-            State::Probing { probe, .. } if now.instant >= probe.until => {
-                self.silent(now, number, "the edge did not answer OPTIONS");
-            }
-            State::Paused { conn, until } if now.instant >= *until => {
-                let conn = *conn;
-                self.probe(now, number, conn);
-            }
-            State::Up(_) => self.keep_alive(now, number),
-            _ => self.arm_link(number),
+        match link.state.wake(now.instant) {
+            Wake::Retry => self.try_again(now, number),
+            Wake::Silent => self.silent(now, number, "the edge did not answer OPTIONS"),
+            Wake::Probe(conn) => self.probe(now, number, conn),
+            Wake::Beat => self.keep_alive(now, number),
+            Wake::Sleep => self.arm_link(number),
         }
     }
 
@@ -511,34 +321,28 @@ impl Ocs {
             return self.dial(now, number);
         }
         if let Some(link) = self.links.get_mut(&number) {
-            link.state = State::Waiting { until: None };
+            link.state.stage = Stage::Waiting { until: None };
         }
         self.arm_link(number);
     }
 
     pub(crate) fn keep_alive(&mut self, now: Now, number: u64) {
         let ping = self.next_ping(now);
-        let Some(Link { state: State::Up(active), settings, .. }) = self.links.get_mut(&number) else { return };
-        let way = active.way;
-        if active.probe.is_some_and(|probe| now.instant >= probe.until) {
-            return self.silent(now, number, "the edge did not answer OPTIONS");
-        }
-        if active.pong_until.is_some_and(|until| now.instant >= until) {
-            return self.silent(now, number, "the edge did not answer a keep-alive");
-        }
-        if now.instant >= active.next_ping {
-            active.next_ping = ping;
-            // Many never answer: silence says something only about those that do.
-            if self.conns.get(&way.conn).is_some_and(|conn| conn.ponged) {
-                active.pong_until = Some(now.instant + SILENCE);
-            }
-            self.out.push(Output::Send { conn: way.conn, bytes: bytes::Bytes::from_static(b"\r\n\r\n") });
-        }
-        if active.probe.is_none() && active.next_options.is_some_and(|at| now.instant >= at) {
-            active.next_options = settings.options_interval().map(|interval| now.instant + interval);
-            let probe = self.options(now, number, way);
-            if let Some(Link { state: State::Up(active), .. }) = self.links.get_mut(&number) {
-                active.probe = probe;
+        let Some(link) = self.links.get_mut(&number) else { return };
+        let has_ponged = link.way().and_then(|way| self.conns.get(&way.conn)).is_some_and(|conn| conn.ponged);
+        match link.state.beat(now.instant, has_ponged, ping) {
+            Err(what) => return self.silent(now, number, &format!("the edge did not answer {what}")),
+            Ok(None) => return,
+            Ok(Some(beat)) => {
+                if beat.ping {
+                    self.out.push(Output::Send { conn: beat.way.conn, bytes: bytes::Bytes::from_static(b"\r\n\r\n") });
+                }
+                if beat.options {
+                    let client = self.options(now, number, beat.way);
+                    if let Some(link) = self.links.get_mut(&number) {
+                        link.state.asked(now.instant, client, link.settings.options_interval());
+                    }
+                }
             }
         }
         self.arm_link(number);
@@ -546,30 +350,8 @@ impl Ocs {
 
     fn arm_link(&mut self, number: u64) {
         if let Some(link) = self.links.get_mut(&number) {
-            let deadline = link.deadline();
+            let deadline = link.state.deadline();
             self.timers.set(&mut link.alarm, Sleeper::Link(number), deadline);
         }
     }
-
-    /// The hub stops: what has not gone out goes back, what is out may still be answered. Sessions stay: they are remembered, and a hub that begins
-    /// anew goes on with them.
-    pub(crate) fn stop_links(&mut self) {
-        for link in self.links.values_mut() {
-            for delivery in link.outbox.drain_waiting() {
-                let outcome = Outcome::LinkDown;
-                self.out.push(Output::Broker(Up::Settle { link: link.id.clone(), delivery: delivery.id, outcome }));
-            }
-        }
-    }
-}
-
-/// Flows of links' own requests have this bit, which no connection's number has.
-const OWN_FLOWS: u64 = 1 << 62;
-
-/// The settings of a link that can work.
-fn usable(link: &Provisioned) -> Result<LinkSettings, SettingsError> {
-    if link.domains.is_empty() {
-        return Err(SettingsError::new("", "the link has no domain"));
-    }
-    LinkSettings::read(&link.settings)
 }

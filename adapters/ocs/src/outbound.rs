@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use interchange_adapter::{About, Now, Output};
 use interchange_model::{Body, DeliveryId, Envelope, Failure, Fault, LinkId, Outcome, ReceiptKind, Refusal, Text, Up, Watch};
+pub(crate) use sip_adapter::link::retry_after;
+use sip_adapter::presence::Engine as _;
 use sip_codec::Response;
 use sip_model::notices;
 use sip_model::outbox::Place;
@@ -13,7 +15,7 @@ use sip_model::refusals::from_status;
 use sip_stack::ClientId;
 
 use crate::body::Outgoing;
-use crate::link::{Delivery, State};
+use crate::link::Delivery;
 use crate::parts::Parts;
 use crate::sessions::status_of;
 use crate::timers::Sleeper;
@@ -49,7 +51,7 @@ impl Ocs {
             Ok(None) => return self.settle_at(name, delivery, Outcome::Delivered),
             Ok(Some(parts)) => parts,
         };
-        let up = !self.stopped && self.links.get(&number).is_some_and(|link| matches!(link.state, State::Up(_)));
+        let up = !self.stopped && self.links.get(&number).is_some_and(|link| link.way().is_some());
         if !up {
             // The broker did not know yet that the link is down.
             return self.settle_at(name, delivery, Outcome::LinkDown);
@@ -108,10 +110,10 @@ impl Ocs {
             return None;
         }
         let link = self.links.get_mut(&number)?;
-        let more = match link.state {
-            State::Up(_) => link.notices.allow(now.instant, &(envelope.from.clone(), envelope.to.clone()))?,
+        let more = match link.way() {
+            Some(_) => link.notices.allow(now.instant, &(envelope.from.clone(), envelope.to.clone()))?,
             // It will not be sent now, and is counted when it is.
-            _ => 0,
+            None => 0,
         };
         Some(Outgoing::plain(&notices::sentence(failure, more)))
     }
@@ -205,7 +207,7 @@ impl Ocs {
             }
             Asked::Refresh { session, link } => self.refreshed(now, session, link, response),
             Asked::Bye => {}
-            Asked::Subscribe { .. } | Asked::Notify { .. } => self.presence_answered(now, asked, Some(response)),
+            Asked::Presence(asked) => self.presence_answered(now, asked, Some(response)),
         }
     }
 
@@ -281,7 +283,7 @@ impl Ocs {
                 self.send_waiting(now, link);
             }
             Some(Asked::Refresh { session, .. }) => self.not_refreshed(now, session, timed_out),
-            Some(asked @ (Asked::Subscribe { .. } | Asked::Notify { .. })) => self.presence_answered(now, asked, None),
+            Some(Asked::Presence(asked)) => self.presence_answered(now, asked, None),
             _ => {}
         }
     }
@@ -323,12 +325,5 @@ impl Ocs {
             // Nothing else is told.
             _ => {}
         }
-        self.arm_presence();
     }
-}
-
-/// A Retry-After that asks for time. Zero asks for none, and one that cannot be read for nothing.
-pub(crate) fn retry_after(response: &Response) -> Option<u32> {
-    let retry = response.headers().retry_after().ok()??;
-    (retry.seconds > 0).then_some(retry.seconds)
 }

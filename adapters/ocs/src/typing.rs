@@ -86,20 +86,10 @@ impl Ocs {
         self.timers.set(&mut self.writers.alarm, Sleeper::Writers, next);
     }
 
-    pub(crate) fn tell_typing(&mut self, now: Now, link: &LinkId, (from, to): &Pair, state: TypingState) {
-        let envelope = Envelope {
-            id: MessageId::new(now.wall, self.random.random()),
-            origin: link.clone(),
-            from: from.clone(),
-            from_device: None,
-            to: to.clone(),
-            to_device: None,
-            native_id: None,
-            accepted: now.wall,
-            hops: Envelope::FULL_HOPS,
-            native: None,
-            body: Body::Typing(Typing { state, conversation: None }),
-        };
+    pub(crate) fn tell_typing(&mut self, now: Now, link: &LinkId, pair: &Pair, state: TypingState) {
+        let id = MessageId::new(now.wall, self.random.random());
+        let body = Body::Typing(Typing { state, conversation: None });
+        let envelope = Envelope::new(id, link.clone(), pair.clone(), now.wall, body);
         self.out.push(Output::Broker(Up::Tell { link: link.clone(), envelope: Arc::new(envelope) }));
     }
 

@@ -294,19 +294,8 @@ impl Sametime {
         body: interchange_model::Body,
     ) -> Option<interchange_model::Envelope> {
         let origin = self.domains.get(from.domain())?.clone();
-        Some(interchange_model::Envelope {
-            id: interchange_model::MessageId::new(now.wall, self.random.random()),
-            origin,
-            from: from.clone(),
-            from_device: None,
-            to: to.clone(),
-            to_device: None,
-            native_id: None,
-            accepted: now.wall,
-            hops: interchange_model::Envelope::FULL_HOPS,
-            native: None,
-            body,
-        })
+        let id = interchange_model::MessageId::new(now.wall, self.random.random());
+        Some(interchange_model::Envelope::new(id, origin, (from.clone(), to.clone()), now.wall, body))
     }
 
     /// A number that was never given before.

@@ -2,6 +2,7 @@
 
 use interchange_adapter::{PeerCertificate, PeerName, TlsPeer, dns_name_matches};
 use interchange_model::{Domain, Fault, Trouble};
+use sip_adapter::identity::{listed, sound};
 
 use crate::settings::{IdentityRule, LinkSettings};
 
@@ -13,36 +14,21 @@ use crate::settings::{IdentityRule, LinkSettings};
 /// name suffices for all of a link's domains: which domains the member has is the registry's word, not the certificate's.
 pub(crate) fn proves(peer: &TlsPeer, domains: &[Domain], settings: &LinkSettings) -> Result<(), Trouble> {
     let wanted = wanted(domains, settings);
-    let Some(certificate) = &peer.certificate else {
-        let why = format!("the peer shows no certificate, and one for {} is needed", listed(&wanted));
-        return Err(Trouble::new(Fault::NoCertificate, why));
-    };
-    if !settings.pin.is_empty() {
-        return if settings.pin.iter().any(|pin| pin.0 == certificate.key_sha256) {
-            Ok(())
-        } else {
-            let why = format!("the key of the peer's certificate ({}) is none of those pinned", certificate.subject);
-            Err(Trouble::new(Fault::KeyNotPinned, why))
-        };
-    }
-    if let Err(fault) = &certificate.chain {
-        let why = format!("the peer's certificate ({}) does not prove {}: {fault}", certificate.subject, listed(&wanted));
-        return Err(Trouble::new(fault.into(), why));
-    }
+    let Some(certificate) = sound(peer, &settings.pin, &listed(&wanted, ""))? else { return Ok(()) };
     let names = identities(certificate);
     let is_named = |wanted: &Domain| names.iter().any(|name| dns_name_matches(name, wanted, settings.wildcard));
     if wanted.iter().any(is_named) {
         return Ok(());
     }
     let names = named(certificate);
-    let why = format!("the peer's certificate names {names} and must name {} (RFC 5922 §7.1)", listed(&wanted));
+    let why = format!("the peer's certificate names {names} and must name {} (RFC 5922 §7.1)", listed(&wanted, ""));
     Err(Trouble::new(Fault::CertificateName, why))
 }
 
 /// What a certificate names, for a sentence.
 pub(crate) fn named(certificate: &PeerCertificate) -> String {
-    let names: Vec<String> = identities(certificate).iter().map(|name| name.escape_debug().to_string()).collect();
-    if names.is_empty() { "no SIP domain".to_owned() } else { listed(&names) }
+    let names: Vec<_> = identities(certificate).into_iter().map(str::escape_debug).collect();
+    listed(&names, "no SIP domain")
 }
 
 /// The names of which one must be in the certificate.
@@ -81,15 +67,6 @@ fn sip_domain(uri: &str) -> Option<&str> {
     let (scheme, host) = uri.split_once(':')?;
     let plain = !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'));
     (scheme.eq_ignore_ascii_case("sip") && plain).then_some(host)
-}
-
-/// The first few names, for a sentence.
-fn listed<T: ToString>(names: &[T]) -> String {
-    let mut text = names.iter().take(3).map(T::to_string).collect::<Vec<_>>().join(", ");
-    if names.len() > 3 {
-        text.push_str(", …");
-    }
-    text
 }
 
 #[cfg(test)]

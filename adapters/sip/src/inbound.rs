@@ -1,7 +1,6 @@
 //! From the peer: the checks of a server in their order, submission, and the answer that may wait.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use interchange_adapter::{ConnId, Now, Output};
@@ -9,6 +8,8 @@ use interchange_model::{Address, Body, Failure, LinkId, MessageId, Receipt, Rece
 use rand::RngExt;
 use simple_codec::composing::Composing;
 use simple_codec::imdn::{Imdn, Status as ImdnStatus};
+pub(crate) use sip_adapter::Open;
+use sip_adapter::presence::Engine as _;
 use sip_codec::{Method, Name, Request, Value};
 use sip_stack::{Flow, Refused, Rules, ServerId};
 
@@ -50,14 +51,6 @@ struct Waiting {
     /// What became of it, learnt before the broker said that it has it.
     early: Option<Answer>,
     alarm: Alarm,
-}
-
-/// A request to be answered.
-pub(crate) struct Open {
-    pub(crate) server: ServerId,
-    pub(crate) conn: ConnId,
-    pub(crate) source: Option<SocketAddr>,
-    pub(crate) request: Box<Request>,
 }
 
 /// The final answer to a message.
@@ -113,50 +106,37 @@ enum Taken {
     Composing(u64, Pair, Composing),
 }
 
-fn refused(status: u16) -> Refused {
-    Refused { status, reason: None, headers: Vec::new() }
-}
-
-fn refused_because(status: u16, reason: &'static str) -> Refused {
-    Refused { status, reason: Some(reason), headers: Vec::new() }
-}
-
-fn with(mut refused: Refused, name: Name, value: &str) -> Refused {
-    refused.headers.extend(Value::new(value).ok().map(|value| (name, value)));
-    refused
-}
-
-fn of_status(status: Status) -> Refused {
-    let refused = refused(status.code);
+pub(crate) fn of_status(status: Status) -> Refused {
+    let refused = Refused::of(status.code);
     match status.retry_after {
-        Some(seconds) => with(refused, Name::RetryAfter, &seconds.to_string()),
+        Some(seconds) => refused.with(Name::RetryAfter, &seconds.to_string()),
         None => refused,
     }
 }
 
 fn of_address(fault: AddressFault) -> Refused {
     match fault {
-        AddressFault::Sips => refused_because(416, "SIPS not available beyond this hub"),
-        AddressFault::Scheme => refused(416),
+        AddressFault::Sips => Refused::because(416, "SIPS not available beyond this hub"),
+        AddressFault::Scheme => Refused::of(416),
         // A server and no person, or no domain that anybody could have.
-        AddressFault::NoUser | AddressFault::Domain => refused(404),
-        AddressFault::User => refused_because(400, "Malformed user in Request-URI"),
-        AddressFault::Headers => refused_because(400, "Headers in Request-URI"),
-        AddressFault::TooLong => refused(414),
+        AddressFault::NoUser | AddressFault::Domain => Refused::of(404),
+        AddressFault::User => Refused::because(400, "Malformed user in Request-URI"),
+        AddressFault::Headers => Refused::because(400, "Headers in Request-URI"),
+        AddressFault::TooLong => Refused::of(414),
     }
 }
 
 fn of_body(fault: BodyFault) -> Refused {
     match fault {
-        BodyFault::NoType => refused_because(400, "Missing Content-Type"),
-        BodyFault::Malformed => refused_because(400, "Malformed body"),
-        BodyFault::TooLarge => refused(413),
-        BodyFault::Media => with(refused(415), Name::Accept, &ACCEPT.join(", ")),
+        BodyFault::NoType => Refused::because(400, "Missing Content-Type"),
+        BodyFault::Malformed => Refused::because(400, "Malformed body"),
+        BodyFault::TooLarge => Refused::of(413),
+        BodyFault::Media => Refused::of(415).with(Name::Accept, &ACCEPT.join(", ")),
         BodyFault::Charset => {
             let accept = format!("text/plain;charset=utf-8, {}", ACCEPT.get(1..).unwrap_or_default().join(", "));
-            with(refused(415), Name::Accept, &accept)
+            Refused::of(415).with(Name::Accept, &accept)
         }
-        BodyFault::Spoofed => refused_because(403, "Sender of the body differs"),
+        BodyFault::Spoofed => Refused::because(403, "Sender of the body differs"),
     }
 }
 
@@ -195,7 +175,7 @@ impl Sip {
     /// Hops, loops, method, scheme.
     fn check(&self, request: &Request) -> Result<(), Refused> {
         if request.max_forwards() != Some(0) && self.hub.has_seen(request) {
-            return Err(refused(482));
+            return Err(Refused::of(482));
         }
         self.desk.rules.check_request(request)
     }
@@ -242,17 +222,17 @@ impl Sip {
         self.desk.rules.check_content(request)?;
         // We have no dialogs (RFC 3261 §12.2.2).
         if request.to().tag().is_some() {
-            return Err(refused(481));
+            return Err(Refused::of(481));
         }
         let to = address::from_uri(request.uri()).map_err(of_address)?;
         let from = address::from_sender_uri(request.from().uri()).map_err(|fault| match fault {
-            AddressFault::Domain => refused(403),
-            _ => refused_because(400, "Malformed From"),
+            AddressFault::Domain => Refused::of(403),
+            _ => Refused::because(400, "Malformed From"),
         })?;
         if request.body().len() > MAX_TEXT {
-            return Err(refused(413));
+            return Err(Refused::of(413));
         }
-        let media = request.headers().content_type().map_err(|_| refused_because(400, "Malformed Content-Type"))?;
+        let media = request.headers().content_type().map_err(|_| Refused::because(400, "Malformed Content-Type"))?;
         let content = body::unpacked(request, MAX_TEXT).map_err(of_body)?;
         let said = match body::read(media.as_ref(), &content, &from.address) {
             Ok(Some(said)) => said,
@@ -264,8 +244,8 @@ impl Sip {
         let links = self.conns.get(&open.conn).map(|conn| conn.links.as_slice()).unwrap_or_default();
         let owner =
             links.iter().find(|number| self.links.get(number).is_some_and(|link| link.domains.contains(from.address.domain())));
-        let Some(number) = owner.or(links.first()).copied() else { return Err(refused(403)) };
-        let Some(link) = self.links.get(&number) else { return Err(refused(403)) };
+        let Some(number) = owner.or(links.first()).copied() else { return Err(Refused::of(403)) };
+        let Some(link) = self.links.get(&number) else { return Err(Refused::of(403)) };
         let id = MessageId::new(now.wall, self.random.random());
         let name = link.id.clone();
         let (words, receipt) = match said {
@@ -425,8 +405,8 @@ impl Sip {
 
     fn reply(&mut self, now: Now, open: &Open, answer: Answer) {
         let response = match answer {
-            Answer::Delivered => refused(200),
-            Answer::Accepted => refused(202),
+            Answer::Delivered => Refused::of(200),
+            Answer::Accepted => Refused::of(202),
             Answer::Refused(status) => of_status(status),
         };
         self.refuse(now, open, &response);

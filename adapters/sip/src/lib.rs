@@ -13,9 +13,11 @@ mod attempts;
 mod body;
 mod checks;
 mod conn;
+mod host;
 mod identity;
 mod inbound;
 mod link;
+mod links;
 mod native_id;
 mod outbound;
 mod parts;
@@ -34,6 +36,7 @@ use interchange_model::{Domain, Down, LinkId, Settings, SettingsError};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use sha2::{Digest, Sha256};
+use sip_adapter::presence::{Asked as AskedOfPresence, Engine as _, Presences};
 use sip_model::{address, notices, outbox, refusals, seen};
 use sip_stack::{Action, ClientId, FlowId, TransactionLayer};
 
@@ -41,10 +44,9 @@ use crate::conn::Conn;
 use crate::inbound::Desk;
 use crate::link::Link;
 use crate::outbox::Place;
-use crate::presence::{Key, Presences};
 use crate::sessions::Sessions;
 pub use crate::settings::{Dial, IdentityRule, LinkSettings, LinkTransport, PlatformSettings, SessionPolicy};
-use crate::timers::{Sleeper, Timers};
+use crate::timers::{Alarm, Sleeper, Timers};
 use crate::translate::Hub;
 use crate::typing::TypingStates;
 pub use interchange_adapter::Network;
@@ -86,6 +88,7 @@ fn build(build: Build<'_>) -> Result<Box<dyn Adapter>, SettingsError> {
         clients: HashMap::new(),
         desk: Desk::new(),
         presence: Presences::default(),
+        presence_alarm: Alarm::default(),
         typing: TypingStates::default(),
         sessions: Sessions::new(media, build.seed.rotate_left(16)),
         last_number: 0,
@@ -124,7 +127,8 @@ struct Sip {
     names: HashMap<LinkId, u64>,
     clients: HashMap<ClientId, Asked>,
     desk: Desk,
-    presence: Presences,
+    presence: Presences<Sip>,
+    presence_alarm: Alarm,
     typing: TypingStates,
     sessions: Sessions,
     last_number: u64,
@@ -138,10 +142,8 @@ enum Asked {
     Options { link: u64 },
     /// A message, or a notice.
     Message { link: u64, place: Place, sent: Instant },
-    /// To see somebody.
-    Subscribe { key: Key },
-    /// What somebody sees.
-    Notify { key: Key },
+    /// To see somebody, or what somebody sees.
+    Presence(AskedOfPresence),
     /// Whether somebody writes.
     Typing,
     /// To begin a session.
@@ -154,7 +156,7 @@ impl Asked {
     fn link(self) -> Option<u64> {
         match self {
             Asked::Options { link } | Asked::Message { link, .. } => Some(link),
-            Asked::Subscribe { .. } | Asked::Notify { .. } | Asked::Typing | Asked::Invite { .. } | Asked::Bye => None,
+            Asked::Presence(_) | Asked::Typing | Asked::Invite { .. } | Asked::Bye => None,
         }
     }
 }
@@ -225,7 +227,10 @@ impl Sip {
                 Sleeper::Link(number) => self.wake_link(now, number),
                 Sleeper::Conn(conn) => self.wake_conn(now, conn),
                 Sleeper::Answer(token) => self.wake_answer(now, token),
-                Sleeper::Presence => self.wake_presence(now),
+                Sleeper::Presence => {
+                    self.presence_alarm.rang();
+                    self.wake_presence(now);
+                }
                 Sleeper::Typing => self.wake_typing(now),
                 Sleeper::Session(session) => self.wake_session(now, session),
             }
@@ -250,9 +255,10 @@ impl Sip {
                     Action::TransportFailed { client } => {
                         if let Some(asked) = self.clients.remove(&client) {
                             self.typing_answered(now, client, None);
-                            self.presence_unanswered(now, asked);
-                            if let Asked::Invite { session } = asked {
-                                self.invite_failed(now, session, None);
+                            match asked {
+                                Asked::Presence(asked) => self.presence_answered(now, asked, None),
+                                Asked::Invite { session } => self.invite_failed(now, session, None),
+                                _ => {}
                             }
                         }
                     }

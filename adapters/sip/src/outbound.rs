@@ -9,11 +9,13 @@ use interchange_model::{
     Body, DeliveryId, Envelope, Failure, Fault, LinkId, MessageId, Outcome, Receipt, ReceiptKind, Refusal, Text, Token, Up,
 };
 use rand::RngExt;
+use sip_adapter::link::retry_after;
+use sip_adapter::presence::Engine as _;
 use sip_codec::{RequestBuilder, Response};
 use sip_stack::{ClientId, SendError};
 
 use crate::checks::wants_password;
-use crate::link::{Delivery, Link, State};
+use crate::link::{Delivery, Link};
 use crate::outbox::Place;
 use crate::refusals;
 use crate::settings::{LinkTransport, MAX_TEXT};
@@ -54,7 +56,7 @@ impl Sip {
             },
             _ => Err(Outcome::Refused(Refusal::Unsupported)),
         };
-        let up = !self.stopped && self.links.get(&number).is_some_and(|link| matches!(link.state, State::Up(_)));
+        let up = !self.stopped && self.links.get(&number).is_some_and(|link| link.way().is_some());
         let outcome = match built {
             Err(outcome) => outcome,
             // Said already, or not to be said at all.
@@ -84,7 +86,7 @@ impl Sip {
     /// A text that is too long for single messages.
     fn wait_for_session(&mut self, now: Now, number: u64, id: DeliveryId, envelope: &Arc<Envelope>, otherwise: Outcome) {
         let Some(link) = self.links.get_mut(&number) else { return };
-        if self.stopped || !matches!(link.state, State::Up(_)) {
+        if self.stopped || link.way().is_none() {
             let name = link.id.clone();
             return self.settle_at(&name, id, Outcome::LinkDown);
         }
@@ -190,10 +192,10 @@ impl Sip {
             return None;
         }
         let link = self.links.get_mut(&number)?;
-        let more = match link.state {
-            State::Up(_) => link.notices.allow(now.instant, &(envelope.from.clone(), envelope.to.clone()))?,
+        let more = match link.way() {
+            Some(_) => link.notices.allow(now.instant, &(envelope.from.clone(), envelope.to.clone()))?,
             // It will not be sent now, and is counted when it is.
-            _ => 0,
+            None => 0,
         };
         translate::to_notice(envelope, failure, more, &self.hub).ok()
     }
@@ -202,7 +204,7 @@ impl Sip {
     pub(crate) fn send_waiting(&mut self, now: Now, number: u64) {
         loop {
             let Some(link) = self.links.get_mut(&number) else { return };
-            if link.session().is_none() {
+            if link.way().is_none() {
                 return;
             }
             let Some((place, delivery)) = link.outbox.open_next() else { return };
@@ -217,7 +219,7 @@ impl Sip {
     /// Sends an open entry as a request of its own.
     pub(crate) fn send_page(&mut self, now: Now, number: u64, place: Place) {
         let Some(link) = self.links.get_mut(&number) else { return };
-        let session = link.session();
+        let way = link.way();
         let Some(delivery) = link.outbox.get_mut(place) else { return };
         let Some(request) = delivery.requests.pop_front() else {
             let outcome = delivery.otherwise;
@@ -227,10 +229,10 @@ impl Sip {
             // What has begun in parts goes on so.
             delivery.words = None;
         }
-        let Some(session) = session else { return self.finish(number, place, Outcome::LinkDown) };
-        let via = self.conns.get(&session.conn).map(|conn| self.hub.via(conn.via.transport()));
+        let Some(way) = way else { return self.finish(number, place, Outcome::LinkDown) };
+        let via = self.conns.get(&way.conn).map(|conn| self.hub.via(conn.via.transport()));
         let sent = match via {
-            Some(Ok(via)) => self.layer.send_request(now.instant, *request, via, session.flow, &mut self.actions),
+            Some(Ok(via)) => self.layer.send_request(now.instant, *request, via, way.flow, &mut self.actions),
             Some(Err(fault)) => Err(SendError::Unencodable(fault)),
             None => return self.finish(number, place, Outcome::LinkDown),
         };
@@ -258,7 +260,7 @@ impl Sip {
         match asked {
             Asked::Options { link } => self.probed(now, link, client, response),
             Asked::Message { link, place, .. } => self.answered(now, link, place, response),
-            Asked::Subscribe { .. } | Asked::Notify { .. } => self.presence_answered(now, asked, response),
+            Asked::Presence(asked) => self.presence_answered(now, asked, Some(response)),
             Asked::Typing => self.typing_answered(now, client, Some(response.status())),
             Asked::Invite { session } => self.invite_answered(now, session, response),
             Asked::Bye => {}
@@ -308,11 +310,11 @@ impl Sip {
         }
         let Some(link) = self.links.get(&number) else { return };
         if matches!(code, 401 | 407)
-            && let Some(session) = link.session()
+            && let Some(way) = link.way()
         {
             let text = format!("link {}: {}", link.id, wants_password(code));
             let about = Some(About { link: link.id.clone(), sign: Err(Fault::AuthenticationRefused) });
-            self.out.push(Output::Note { conn: session.conn, about, text });
+            self.out.push(Output::Note { conn: way.conn, about, text });
         }
         self.finish(number, place, outcome);
         if let (Some(receipt), Some(name)) = (receipt, self.links.get(&number).map(|link| link.id.clone())) {
@@ -348,7 +350,7 @@ impl Sip {
             None => {}
             Some(Asked::Options { link }) => self.probe_failed(now, link, client),
             Some(Asked::Message { link, place, sent }) => self.message_timed_out(now, link, place, sent),
-            Some(asked @ (Asked::Subscribe { .. } | Asked::Notify { .. })) => self.presence_unanswered(now, asked),
+            Some(Asked::Presence(asked)) => self.presence_answered(now, asked, None),
             Some(Asked::Typing) => self.typing_answered(now, client, None),
             Some(Asked::Invite { session }) => self.invite_failed(now, session, None),
             Some(Asked::Bye) => {}
@@ -394,12 +396,6 @@ fn is_too_large(outcome: Outcome) -> bool {
 
 /// As long as any branch of ours.
 const LONG_BRANCH: &str = "z9hG4bK-hub-ffffffffffffffff-ffffffffffffffff";
-
-/// A Retry-After that asks for time. Zero asks for none, and one that cannot be read for nothing.
-pub(crate) fn retry_after(response: &Response) -> Option<u32> {
-    let retry = response.headers().retry_after().ok()??;
-    (retry.seconds > 0).then_some(retry.seconds)
-}
 
 impl Link {
     /// Whether requests are under way on it.

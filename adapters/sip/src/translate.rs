@@ -78,28 +78,23 @@ pub(crate) fn to_envelope(
 ) -> Envelope {
     let headers = request.headers();
     let subject = words.subject.or_else(|| headers.first(Name::Subject).map(|value| Plain::new(&value.text())));
+    let body = Body::Text(Text {
+        plain: words.plain,
+        rich: words.rich,
+        subject: subject.map(|subject| cut(&subject)).filter(|subject| !subject.is_empty()),
+        language: headers.tokens(Name::ContentLanguage).next().filter(|tag| is_language(tag)).map(|tag| tag.as_ref().into()),
+        display_name: request.from().display().and_then(DisplayName::new),
+        written: headers.first(Name::Date).and_then(|date| written(&date.text(), now)),
+        wants: words.wants,
+        ..Text::default()
+    });
     Envelope {
-        id,
-        origin: link,
-        from: from.address,
         from_device: from.device,
-        to: to.address,
         to_device: to.device,
         native_id: words.message_id.map(|id| native_id::write(&id, words.wants_failure)),
-        accepted: now,
         // RFC 3261 §16.6 step 3; none is 70 (§16.3 step 3).
         hops: request.max_forwards().map_or(Envelope::FULL_HOPS, |hops| hops.min(Envelope::FULL_HOPS)).saturating_sub(1),
-        native: None,
-        body: Body::Text(Text {
-            plain: words.plain,
-            rich: words.rich,
-            subject: subject.map(|subject| cut(&subject)).filter(|subject| !subject.is_empty()),
-            language: headers.tokens(Name::ContentLanguage).next().filter(|tag| is_language(tag)).map(|tag| tag.as_ref().into()),
-            display_name: request.from().display().and_then(DisplayName::new),
-            written: headers.first(Name::Date).and_then(|date| written(&date.text(), now)),
-            wants: words.wants,
-            ..Text::default()
-        }),
+        ..Envelope::new(id, link, (from.address, to.address), now, body)
     }
 }
 

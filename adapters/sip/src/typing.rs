@@ -8,6 +8,7 @@ use interchange_adapter::{Now, Output};
 use interchange_model::{Body, Envelope, LinkId, MessageId, Typing, TypingState, Up};
 use rand::RngExt;
 use simple_codec::composing::Composing;
+use sip_adapter::Host as _;
 use sip_codec::{ContentType, Method, Name, NameAddr, Request, RequestBuilder, Unencodable, Value};
 use sip_stack::ClientId;
 
@@ -104,7 +105,7 @@ impl Sip {
 
     fn build_composing(&mut self, envelope: &Envelope, is_active: bool) -> Result<RequestBuilder, Unencodable> {
         let to = address::to_uri(&envelope.to)?;
-        let call = format!("{:032x}@{}", self.random.random::<u128>(), self.hub.sent_by.host);
+        let call = self.new_call_id();
         let tag = self.layer.new_tag();
         let composing =
             Composing { is_active, refresh: is_active.then_some(REFRESH), content_type: Some("text/plain".to_owned()) };
@@ -179,20 +180,10 @@ impl Sip {
         self.timers.set(&mut self.typing.alarm, Sleeper::Typing, next);
     }
 
-    pub(crate) fn tell_typing(&mut self, now: Now, link: &LinkId, (from, to): &Pair, state: TypingState) {
-        let envelope = Envelope {
-            id: MessageId::new(now.wall, self.random.random()),
-            origin: link.clone(),
-            from: from.clone(),
-            from_device: None,
-            to: to.clone(),
-            to_device: None,
-            native_id: None,
-            accepted: now.wall,
-            hops: Envelope::FULL_HOPS,
-            native: None,
-            body: Body::Typing(Typing { state, conversation: None }),
-        };
+    pub(crate) fn tell_typing(&mut self, now: Now, link: &LinkId, pair: &Pair, state: TypingState) {
+        let id = MessageId::new(now.wall, self.random.random());
+        let body = Body::Typing(Typing { state, conversation: None });
+        let envelope = Envelope::new(id, link.clone(), pair.clone(), now.wall, body);
         self.out.push(Output::Broker(Up::Tell { link: link.clone(), envelope: Arc::new(envelope) }));
     }
 }

@@ -70,6 +70,25 @@ impl Envelope {
     /// Hops of an envelope that comes in over a platform which does not count them (RFC 3261 §8.1.1.6).
     pub const FULL_HOPS: u8 = 70;
 
+    /// What somebody says to somebody, as an adapter takes it in; what more the platform tells (devices, a native id, hops) is put in by whoever
+    /// knows it.
+    #[must_use]
+    pub fn new(id: MessageId, origin: LinkId, (from, to): (Address, Address), accepted: SystemTime, body: Body) -> Self {
+        Self {
+            id,
+            origin,
+            from,
+            from_device: None,
+            to,
+            to_device: None,
+            native_id: None,
+            accepted,
+            hops: Self::FULL_HOPS,
+            body,
+            native: None,
+        }
+    }
+
     /// The failure of this envelope, addressed to its sender; `None` where none may be sent: only words are worth one. A failure is
     /// never answered by a failure, nor a headline by anything (RFC 6121 §5.2.2), nor are receipts (RFC 5438 §8).
     #[must_use]
@@ -87,19 +106,9 @@ impl Envelope {
     /// it goes back over the link that this one came in on.
     #[must_use]
     pub fn answer(&self, id: MessageId, body: Body, now: SystemTime) -> Envelope {
-        Envelope {
-            id,
-            origin: self.origin.clone(),
-            from: self.to.clone(),
-            from_device: self.to_device.clone(),
-            to: self.from.clone(),
-            to_device: self.from_device.clone(),
-            native_id: None,
-            accepted: now,
-            hops: Self::FULL_HOPS,
-            body,
-            native: None,
-        }
+        let (from_device, to_device) = (self.to_device.clone(), self.from_device.clone());
+        let people = (self.to.clone(), self.from.clone());
+        Envelope { from_device, to_device, ..Self::new(id, self.origin.clone(), people, now, body) }
     }
 }
 

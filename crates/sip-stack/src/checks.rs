@@ -40,11 +40,21 @@ pub struct Refused {
 }
 
 impl Refused {
-    fn new(status: u16) -> Self {
+    /// A status, with its usual phrase.
+    #[must_use]
+    pub fn of(status: u16) -> Self {
         Self { status, reason: None, headers: Vec::new() }
     }
 
-    fn with(mut self, name: Name, list: &str) -> Self {
+    /// A status, with a phrase of its own.
+    #[must_use]
+    pub fn because(status: u16, reason: &'static str) -> Self {
+        Self { reason: Some(reason), ..Self::of(status) }
+    }
+
+    /// The same with a header.
+    #[must_use]
+    pub fn with(mut self, name: Name, list: &str) -> Self {
         // The list comes from our own settings or was read as a token; what cannot be sent is left out
         self.headers.extend(Value::new(list).ok().map(|value| (name, value)));
         self
@@ -73,24 +83,24 @@ impl Rules {
     pub fn check_request(&self, request: &Request) -> Result<(), Refused> {
         // RFC 3261 §16.3 step 3, for an element behind which the request would go on
         if request.max_forwards() == Some(0) {
-            return Err(Refused::new(483));
+            return Err(Refused::of(483));
         }
         // RFC 3261 §16.3 step 4
         if !self.own_hosts.is_empty() && request.headers().vias().flatten().any(|via| self.own_hosts.contains(via.host())) {
-            return Err(Refused::new(482));
+            return Err(Refused::of(482));
         }
         // RFC 3261 §8.2.1
         if !self.methods.contains(request.method()) {
             let known = self.known_methods.contains(request.method());
-            return Err(Refused::new(if known { 405 } else { 501 }).with(Name::Allow, &self.allow()));
+            return Err(Refused::of(if known { 405 } else { 501 }).with(Name::Allow, &self.allow()));
         }
         // RFC 3261 §8.2.2.1
         match request.uri().scheme() {
             Scheme::Sip => Ok(()),
             Scheme::Sips if self.accept_sips => Ok(()),
             // RFC 7247 §8: TLS cannot be promised beyond a gateway
-            Scheme::Sips => Err(Refused { reason: Some("SIPS not available beyond this hub"), ..Refused::new(416) }),
-            _ => Err(Refused::new(416)),
+            Scheme::Sips => Err(Refused { reason: Some("SIPS not available beyond this hub"), ..Refused::of(416) }),
+            _ => Err(Refused::of(416)),
         }
     }
 
@@ -102,7 +112,7 @@ impl Rules {
             let proxied = unsupported(request, Name::ProxyRequire, &self.proxy_extensions);
             let unsupported: Vec<_> = required.into_iter().chain(proxied).collect();
             if !unsupported.is_empty() {
-                return Err(Refused::new(420).with(Name::Unsupported, &unsupported.join(", ")));
+                return Err(Refused::of(420).with(Name::Unsupported, &unsupported.join(", ")));
             }
         }
         if request.body().is_empty() {
@@ -114,14 +124,14 @@ impl Rules {
         };
         if request.headers().tokens(Name::ContentEncoding).any(|encoding| !known(&encoding)) {
             let accepted: Vec<&str> = std::iter::once("identity").chain(self.encodings.iter().map(String::as_str)).collect();
-            return Err(Refused::new(415).with(Name::AcceptEncoding, &accepted.join(", ")));
+            return Err(Refused::of(415).with(Name::AcceptEncoding, &accepted.join(", ")));
         }
         match request.headers().content_type() {
             Ok(Some(media)) if self.accept.is_empty() || self.accept.iter().any(|known| is_type(known, &media)) => Ok(()),
-            Ok(Some(_)) => Err(Refused::new(415).with(Name::Accept, &self.accept.join(", "))),
+            Ok(Some(_)) => Err(Refused::of(415).with(Name::Accept, &self.accept.join(", "))),
             // RFC 3261 §20.15: a body must have one
-            Ok(None) => Err(Refused { reason: Some("Missing Content-Type"), ..Refused::new(400) }),
-            Err(_) => Err(Refused { reason: Some("Malformed Content-Type"), ..Refused::new(400) }),
+            Ok(None) => Err(Refused::because(400, "Missing Content-Type")),
+            Err(_) => Err(Refused::because(400, "Malformed Content-Type")),
         }
     }
 }

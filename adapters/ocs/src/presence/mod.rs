@@ -1,211 +1,170 @@
-//! Presence (docs/presence.md): the hub subscribes for watchers of other platforms, and notifies the member's own people.
+//! Presence (docs/presence.md): what Microsoft's dialect does its own way in the subscriptions of `sip_adapter::presence`.
 //!
-//! `watching` is the subscriber, `watched` the notifier; `state` turns documents and canonical presence into one another, `kept` is what a restart of
-//! the hub must not lose. This file holds what the two sides share: their tables, the plan of what is due, and the way of a request.
+//! `state` turns documents and canonical presence into one another. Neither BENOTIFY nor a document in the answer is offered to servers; both are
+//! taken. People are told by NOTIFY alone, so that a watcher who is gone is noticed.
 
-mod kept;
 mod state;
-mod watched;
-mod watching;
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use interchange_adapter::{Now, Output};
-use interchange_model::{Address, Body, Envelope, LinkId, MessageId, Token, Up, Watch};
-use rand::RngExt;
-use sip_codec::{Name, RequestBuilder, Response, Unencodable, Value};
-use sip_model::outbox::Pair;
-use sip_stack::ClientId;
+use interchange_adapter::Now;
+use interchange_model::{Address, LinkId, Presence};
+use ocs_codec::presence::{Document, Form};
+use simple_codec::mime::{Parts, header, header_block};
+use sip_adapter::presence::{Asked, Dialect, KeptManner, Key, Presences, Terms};
+use sip_adapter::{Open, Refusing};
+use sip_codec::{ContentType, Name, Request, RequestBuilder, Response, Unencodable, Uri, Value};
+use sip_model::address;
+use sip_stack::{ClientId, Refused};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
-use self::watched::{Notifier, Pending, Watched};
-use self::watching::Subscription;
-use crate::timers::{Alarm, Sleeper};
-use crate::{Asked, Ocs};
+use self::state::{Seen, to_document};
+use crate::Ocs;
+use crate::timers::Sleeper;
 
-/// Dialogs of all links, and of one watcher.
-const MOST_DIALOGS: usize = 100_000;
-const MOST_OF_ONE: usize = 1_000;
 /// Between two SUBSCRIBEs on one link; an edge that does not list the hub gets no more than its pace allows.
-const SUBSCRIBE_STEP: Duration = Duration::from_millis(20);
+const STEP: Duration = Duration::from_millis(20);
 const UNLISTED_STEP: Duration = Duration::from_millis(200);
-/// How long a subscription is asked for, and granted at most; Microsoft's servers ask for up to eight hours.
-const EXPIRES: u32 = 3_600;
-/// Between two NOTIFYs of one dialog (RFC 3856 §6.10).
-const NOTIFY_PACE: Duration = Duration::from_secs(5);
+/// Parts of a document that are looked at.
+const MOST_PARTS: usize = 16;
 
-/// A dialog of ours: random, so that it is another after a restart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Key(u64);
+impl Dialect for Ocs {
+    type Manner = Form;
+    type Seen = Seen;
 
-/// What is due at a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Plan {
-    /// A SUBSCRIBE.
-    Subscribe(Key),
-    /// A NOTIFY.
-    Notify(Key),
-    /// The watcher has not refreshed.
-    Expire(Key),
-}
+    const TERMS: Terms = Terms {
+        accept: "application/msrtc-event-categories+xml, text/xml+msrtc.pidf, application/pidf+xml",
+        // 403 may be the domain's as well as the person's, and be mended by an administrator: asked again, seldom.
+        refused_by: &[405, 489, 501, 603],
+        // An edge notes who asks too often.
+        spread: 1.0..1.2,
+        least_expires: 60,
+        refuses_brief: false,
+        has_pending: false,
+        is_ordered: false,
+    };
 
-/// All of presence.
-#[derive(Default)]
-pub(crate) struct Presences {
-    subscriptions: HashMap<Key, Subscription>,
-    by_pair: HashMap<Pair, Key>,
-    notifiers: HashMap<Key, Notifier>,
-    /// Both kinds of dialog, by Call-ID.
-    by_call: HashMap<String, Vec<Key>>,
-    watched: HashMap<Pair, Watched>,
-    /// Dialogs that each of the member's people has begun.
-    counts: HashMap<Address, usize>,
-    /// SUBSCRIBEs that the broker has not answered.
-    pending: HashMap<Token, Pending>,
-    plans: BTreeMap<(Instant, u64), Plan>,
-    last_plan: u64,
-    alarm: Alarm,
-    /// When the next SUBSCRIBE may go out on each link.
-    next_subscribe: HashMap<LinkId, Instant>,
-}
-
-impl Presences {
-    fn plan(&mut self, at: Instant, plan: Plan) {
-        self.last_plan += 1;
-        self.plans.insert((at, self.last_plan), plan);
+    fn presences(&mut self) -> &mut Presences<Self> {
+        &mut self.presence
     }
 
-    fn dialogs(&self) -> usize {
-        self.subscriptions.len() + self.notifiers.len() + self.pending.len()
+    fn arm(&mut self, at: Option<Instant>) {
+        self.timers.set(&mut self.presence_alarm, Sleeper::Presence, at);
     }
 
-    fn called(&mut self, call_id: &str, key: Key) {
-        self.by_call.entry(call_id.to_owned()).or_default().push(key);
-    }
-
-    fn not_called(&mut self, call_id: &str, key: Key) {
-        if let Some(keys) = self.by_call.get_mut(call_id) {
-            keys.retain(|other| *other != key);
-            if keys.is_empty() {
-                self.by_call.remove(call_id);
-            }
-        }
-    }
-}
-
-impl Ocs {
-    /// The broker hands over what is asked or said of a watch.
-    pub(crate) fn deliver_watch(&mut self, now: Now, link: &LinkId, envelope: &Envelope, watch: Watch) {
-        match watch {
-            Watch::Ask => self.watch(now, link, envelope),
-            Watch::Stop => self.unwatch(now, envelope),
-            Watch::Allow => self.allowed(now, envelope),
-            Watch::Refuse => self.refused_watch(now, envelope),
-            // It is told, and never delivered.
-            Watch::Fetch => {}
-        }
-        self.arm_presence();
-    }
-
-    /// A link is up: what could not be sent is.
-    pub(crate) fn presence_up(&mut self, now: Now, number: u64) {
-        let Some(link) = self.links.get(&number).map(|link| link.id.clone()) else { return };
-        let of_link = |subscription: &Subscription| subscription.link == link && subscription.is_idle();
-        let idle: Vec<Key> = self.presence.subscriptions.iter().filter(|(_, one)| of_link(one)).map(|(key, _)| *key).collect();
-        for key in idle {
-            self.plan_subscribe(now, key, now.instant);
-        }
-        let has_news = |notifier: &Notifier| notifier.link == link && notifier.has_news();
-        let unsaid: Vec<Key> = self.presence.notifiers.iter().filter(|(_, one)| has_news(one)).map(|(key, _)| *key).collect();
-        for (step, key) in (0..).zip(unsaid) {
-            self.presence.plan(now.instant + SUBSCRIBE_STEP * step, Plan::Notify(key));
-        }
-        self.arm_presence();
-    }
-
-    /// Something of presence is due.
-    pub(crate) fn wake_presence(&mut self, now: Now) {
-        self.presence.alarm.rang();
-        while let Some(entry) = self.presence.plans.first_entry()
-            && entry.key().0 <= now.instant
-        {
-            match entry.remove() {
-                Plan::Subscribe(key) => self.subscribe(now, key),
-                Plan::Notify(key) => self.notify(now, key),
-                Plan::Expire(key) => self.expire(now, key),
-            }
-        }
-        self.arm_presence();
-    }
-
-    pub(crate) fn arm_presence(&mut self) {
-        let next = self.presence.plans.first_key_value().map(|((at, _), _)| *at);
-        self.timers.set(&mut self.presence.alarm, Sleeper::Presence, next);
-    }
-
-    /// The final answer to a request of presence; `None`: there was none, or the connection went.
-    pub(crate) fn presence_answered(&mut self, now: Now, asked: Asked, response: Option<&Response>) {
-        match asked {
-            Asked::Subscribe { key } => self.subscribed(now, key, response),
-            Asked::Notify { key } => self.notified(now, key, response),
-            _ => {}
-        }
-        self.arm_presence();
-    }
-
-    fn is_link_up(&self, link: &LinkId) -> bool {
-        self.names.get(link).and_then(|number| self.links.get(number)).is_some_and(|link| link.way().is_some())
-    }
-
-    /// Sends a request on a link; `None`: the link is not up.
-    fn send_presence(&mut self, now: Now, link: &LinkId, request: RequestBuilder, asked: Asked) -> Option<ClientId> {
+    fn send(&mut self, now: Now, link: &LinkId, request: RequestBuilder, asked: Asked) -> Option<ClientId> {
         let way = self.links.get(self.names.get(link)?)?.way()?;
         let client = self.layer.send_request(now.instant, request, self.hub.via(), way.flow, &mut self.actions).ok()?;
-        self.clients.insert(client, asked);
+        self.clients.insert(client, crate::Asked::Presence(asked));
         Some(client)
     }
 
-    fn new_key(&mut self) -> Key {
-        Key(self.random.random())
+    fn sign(&self, request: RequestBuilder, _: &LinkId, key: Key, _: bool) -> Result<RequestBuilder, Unencodable> {
+        self.hub.signed(request, &key.to_string())
     }
 
-    fn presence_envelope(&mut self, now: Now, link: &LinkId, from: &Address, to: &Address, body: Body) -> Envelope {
-        Envelope {
-            id: MessageId::new(now.wall, self.random.random()),
-            origin: link.clone(),
-            from: from.clone(),
-            from_device: None,
-            to: to.clone(),
-            to_device: None,
-            native_id: None,
-            accepted: now.wall,
-            hops: Envelope::FULL_HOPS,
-            native: None,
-            body,
+    fn granted(&self, open: &Open, _: &LinkId, _: Key, tag: Option<&str>, expires: u32) -> Result<Response, Unencodable> {
+        let state = format!("active;expires={expires}");
+        Response::to_request(&open.request, 200, tag, None)?
+            .with_header(Name::Contact, self.hub.contact()?)?
+            .with_header(Name::Event, Value::new("presence")?)?
+            .with_header(Name::Expires, Value::from(expires))?
+            .with_header(Name::SubscriptionState, Value::new(&state)?)?
+            .with_header(Name::Server, Value::new("Interchange")?)
+            .map(|response| response.with_record_route_of(&open.request))
+    }
+
+    /// The best form that is accepted. A list of categories in the body says nothing that matters.
+    fn read_manner(request: &Request, before: Option<&Form>) -> Result<Form, Refusing> {
+        let accepted: Vec<_> = request.headers().tokens(Name::Accept).collect();
+        let known = || Form::ALL.map(media_type).join(", ");
+        match Form::choose(accepted.iter().map(AsRef::as_ref)) {
+            Some(form) => Ok(form),
+            None if accepted.is_empty() => Ok(before.copied().unwrap_or(Form::Pidf)),
+            None => Err(Refusing::Rules(Refused::of(406).with(Name::Accept, &known()))),
         }
     }
 
-    /// Submits what one of the member's people asks or says of a watch. What becomes of it matters only for a SUBSCRIBE that waits.
-    fn submit_watch(&mut self, now: Now, link: &LinkId, from: &Address, to: &Address, watch: Watch) -> Token {
-        let envelope = Arc::new(self.presence_envelope(now, link, from, to, Body::Watch(watch)));
-        let token = Token(self.number());
-        self.out.push(Output::Broker(Up::Submit { token, link: link.clone(), envelope }));
-        token
+    fn keep(form: &Form) -> KeptManner {
+        KeptManner::Form(media_type(*form))
     }
 
-    fn tell_presence(&mut self, now: Now, link: &LinkId, from: &Address, to: &Address, body: Body) {
-        let envelope = Arc::new(self.presence_envelope(now, link, from, to, body));
-        self.out.push(Output::Broker(Up::Tell { link: link.clone(), envelope }));
+    fn of_kept(kept: KeptManner) -> Option<Form> {
+        match kept {
+            KeptManner::Form(media) => Form::of_media(&media),
+            KeptManner::Event(_) => None,
+        }
+    }
+
+    fn read(media: &ContentType, body: &[u8], of: &Address) -> Result<Document, u16> {
+        let document = read_document(media, body).ok_or(415_u16)?;
+        if is_of(&document, of) { Ok(document) } else { Err(403) }
+    }
+
+    fn read_answer(response: &Response, of: &Address) -> Option<Document> {
+        let media = response.headers().content_type().ok()??;
+        Self::read(&media, response.body(), of).ok()
+    }
+
+    fn write(
+        form: &Form,
+        of: &Address,
+        state: Option<&Presence>,
+        now: Now,
+    ) -> Result<Option<(ContentType, String)>, Unencodable> {
+        let document = to_document(address::to_uri(of)?.to_string(), state);
+        let published = OffsetDateTime::from(now.wall).format(&Rfc3339).unwrap_or_default();
+        let (kind, subtype) = form.media_type();
+        Ok(Some((ContentType::new(kind, subtype)?, form.write(&document, &published))))
+    }
+
+    /// Whose dialog it is, and nobody else of their company, goes on with it or ends it.
+    fn is_for(request: &Request, _: Key, watcher: Option<&Address>) -> bool {
+        let is_from =
+            |person: &Address| address::from_sender_uri(request.from().uri()).is_ok_and(|party| party.address == *person);
+        watcher.is_none_or(is_from)
+    }
+
+    fn may_address(&mut self, link: &LinkId, person: &Address) -> bool {
+        let Some(number) = self.names.get(link).copied() else { return true };
+        let may = self.links.get_mut(&number).is_none_or(|link| link.pace.address(person));
+        if !may {
+            self.too_many_addresses(number);
+        }
+        may
+    }
+
+    fn pace(&mut self, now: Now, link: &LinkId) -> Result<(), Instant> {
+        let known = self.names.get(link).and_then(|number| self.links.get_mut(number));
+        known.map_or(Ok(()), |link| link.pace.take(now.instant, 1))
+    }
+
+    fn step(&self, link: &LinkId) -> Duration {
+        let known = self.names.get(link).and_then(|number| self.links.get(number));
+        if known.is_some_and(|link| link.settings.listed) { STEP } else { UNLISTED_STEP }
     }
 }
 
-/// Adds headers to a request.
-fn with(request: RequestBuilder, headers: &[(Name, &str)]) -> Result<RequestBuilder, Unencodable> {
-    headers.iter().try_fold(request, |request, (name, value)| request.header(*name, Value::new(value)?))
+fn media_type(form: Form) -> String {
+    let (kind, subtype) = form.media_type();
+    format!("{kind}/{subtype}")
 }
 
-/// Whether the value of an Event header is our package, in any case: real servers do not ask.
-fn is_presence(event: &str) -> bool {
-    event.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("presence")
+/// The document in a body: itself, or the first that can be read of several parts, as servers send it with a list before it.
+fn read_document(media: &ContentType, body: &[u8]) -> Option<Document> {
+    if media.kind() != "multipart" {
+        return Form::of_media(&format!("{}/{}", media.kind(), media.subtype()))?.read(body).ok();
+    }
+    let boundary = media.param("boundary").filter(|text| (1..=70).contains(&text.len()))?;
+    Parts::new(body, boundary.as_bytes()).take(MOST_PARTS).find_map(|part| {
+        let (headers, content) = header_block(part)?;
+        Form::of_media(header(&headers, "Content-Type")?)?.read(content).ok()
+    })
+}
+
+/// Whether a document is of a person.
+fn is_of(document: &Document, person: &Address) -> bool {
+    let uri = Uri::parse(document.uri.as_bytes()).ok();
+    uri.and_then(|uri| address::from_sender_uri(&uri).ok()).is_some_and(|party| party.address == *person)
 }

@@ -9,14 +9,17 @@ use time::format_description::well_known::Rfc3339;
 
 /// What is known of a person, put together from their documents.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     state: Option<State>,
     note: Option<String>,
 }
 
-impl Seen {
-    /// A document came. `is_whole`: it is the first since the person was asked about; a later one may hold only what has changed.
-    pub(super) fn update(&mut self, document: Document, is_whole: bool) {
+impl sip_adapter::presence::Seen for Seen {
+    type Document = Document;
+
+    /// Only the first document since the person was asked about is whole; a later one may hold only what has changed.
+    fn update(&mut self, document: Option<Document>, is_whole: bool) {
+        let Some(document) = document else { return };
         if is_whole {
             *self = Self::default();
         }
@@ -30,8 +33,7 @@ impl Seen {
         }
     }
 
-    /// The same as every platform understands it.
-    pub(super) fn to_presence(&self) -> Presence {
+    fn presence(&self) -> Presence {
         let Some(known) = &self.state else { return Presence::unknown() };
         let state = match canonical(known) {
             PresenceState::Offline => return Presence::default(),
@@ -118,12 +120,13 @@ pub(super) fn to_document(uri: String, presence: Option<&Presence>) -> Document 
 mod tests {
     use super::*;
     use ocs_codec::presence::Form;
+    use sip_adapter::presence::Seen as _;
 
     fn through(form: Form, presence: &Presence) -> Presence {
         let text = form.write(&to_document("sip:bob@fabrikam.example".into(), Some(presence)), "2026-11-23T04:12:49Z");
         let mut seen = Seen::default();
-        seen.update(form.read(text.as_bytes()).unwrap(), true);
-        seen.to_presence()
+        seen.update(form.read(text.as_bytes()).ok(), true);
+        seen.presence()
     }
 
     #[test]
@@ -242,23 +245,23 @@ mod tests {
             let mut seen = Seen::default();
             for (note, is_whole) in [(Some("here"), true), (None, false)] {
                 let document = to_document("sip:bob@fabrikam.example".into(), Some(&with(note)));
-                seen.update(form.read(form.write(&document, "x").as_bytes()).unwrap(), is_whole);
+                seen.update(form.read(form.write(&document, "x").as_bytes()).ok(), is_whole);
             }
-            assert_eq!(seen.to_presence(), with(None), "{form:?}");
+            assert_eq!(seen.presence(), with(None), "{form:?}");
         }
     }
 
     #[test]
     fn an_update_holds_only_what_has_changed_and_a_whole_document_all_there_is() {
-        let document = |state, note| Document { uri: "sip:a@b.example".into(), state, note };
+        let document = |state, note| Some(Document { uri: "sip:a@b.example".into(), state, note });
         let mut seen = Seen::default();
         seen.update(document(Some(State::of(Availability::Busy)), Note::Is("x".into())), true);
         seen.update(document(None, Note::Is("y".into())), false);
-        assert_eq!((seen.to_presence().state(), seen.note.as_deref()), (PresenceState::Busy, Some("y")));
+        assert_eq!((seen.presence().state(), seen.note.as_deref()), (PresenceState::Busy, Some("y")));
         seen.update(document(Some(State::of(Availability::Away)), Note::Unchanged), false);
-        assert_eq!((seen.to_presence().state(), seen.note.as_deref()), (PresenceState::Away, Some("y")));
+        assert_eq!((seen.presence().state(), seen.note.as_deref()), (PresenceState::Away, Some("y")));
         // Blocked: nothing is known.
         seen.update(document(None, Note::Unchanged), true);
-        assert_eq!(seen.to_presence(), Presence::unknown());
+        assert_eq!(seen.presence(), Presence::unknown());
     }
 }

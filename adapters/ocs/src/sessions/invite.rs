@@ -5,6 +5,7 @@ use interchange_model::{Address, DisplayName, Outcome, Refusal};
 use ocs_codec::first_text::FirstText as FirstWords;
 use ocs_codec::session::{MediaWord, Session as Description, SessionFault};
 use rand::RngExt;
+use sip_adapter::Host as _;
 use sip_codec::{ContentType, Method, Name, NameAddr, Request, RequestBuilder, Response, Unencodable, Value};
 use sip_model::address;
 use sip_model::outbox::{Pair, Place};

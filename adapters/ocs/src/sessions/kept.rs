@@ -7,6 +7,7 @@ use interchange_adapter::{Now, Output};
 use interchange_model::{Address, LinkId, Up};
 use ocs_codec::session::MediaWord;
 use serde::{Deserialize, Serialize};
+use sip_adapter::presence::Engine as _;
 use sip_stack::{Dialog, Parts};
 
 use super::refresh::Timer;
@@ -111,7 +112,6 @@ impl Ocs {
                 self.out.push(Output::Broker(Up::Remember { link: link.clone(), key: entry.clone(), value: None }));
             }
         }
-        self.arm_presence();
         self.dialogs_known(now, number);
     }
 

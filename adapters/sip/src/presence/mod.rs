@@ -1,119 +1,145 @@
-//! Presence (docs/presence.md; RFC 6665, RFC 3856): the hub subscribes for watchers of other platforms, and notifies the member's own people.
-//!
-//! `watching` is the subscriber, `watched` the notifier; `document` turns PIDF and canonical presence into one another, `kept` is what a
-//! restart of the hub must not lose. This file holds what the two sides share: their tables, the plan of what is due, and the way of a request.
+//! Presence (docs/presence.md): what SIMPLE does its own way in the subscriptions of `sip_adapter::presence` (RFC 6665, RFC 3856). `document` turns PIDF
+//! and canonical presence into one another.
 
 mod document;
-mod kept;
-mod watched;
-mod watching;
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use interchange_adapter::{Now, Output};
-use interchange_model::{Address, Body, Envelope, LinkId, MessageId, Token, Up, Watch};
-use rand::RngExt;
-use sip_codec::{Name, NameAddr, RequestBuilder, Response, Unencodable, Uri, Value};
+use interchange_model::{Address, Body, Envelope, LinkId, Presence, Up, Watch};
+use simple_codec::pidf::Pidf;
+use sip_adapter::presence::{Asked, Dialect, Engine as _, KeptManner, Key, Presences, Terms};
+use sip_adapter::{Open, Refusing};
+use sip_codec::{ContentType, Name, NameAddr, Request, RequestBuilder, Response, Unencodable, Uri, Value};
+use sip_stack::{ClientId, Refused};
 
-use self::watched::{Notifier, Pending, Watched};
-use self::watching::Subscription;
-use crate::link::Link;
-use crate::outbox::Pair;
-use crate::timers::{Alarm, Sleeper};
-use crate::{Asked, Sip};
+use self::document::{of_presence, to_presence};
+use crate::timers::Sleeper;
+use crate::translate::TRACE;
+use crate::{Sip, address};
 
-/// Dialogs of all links.
-const MOST_DIALOGS: usize = 100_000;
-/// Dialogs of one watcher.
-const MOST_OF_ONE: usize = 1_000;
-/// Between two SUBSCRIBEs on one link: 50 a second (shared/protocols/interworking.md §4.6).
-const SUBSCRIBE_STEP: Duration = Duration::from_millis(20);
-/// How long a subscription is asked for, and granted at most.
-const EXPIRES: u32 = 3_600;
-/// The shortest that is granted (RFC 6665 §4.2.1.1).
-const MIN_EXPIRES: u32 = 300;
-/// Between two OPTIONS on a link whose people are watched: with ten seconds for the answer, a server that has gone silent is missed within 22.
-const WATCHED_OPTIONS: Duration = Duration::from_secs(12);
-/// Between two NOTIFYs of one dialog (RFC 3856 §6.10).
-const NOTIFY_PACE: Duration = Duration::from_secs(5);
-
-/// The number of a dialog: random, and the user part of our Contact in it, so that the peer's requests find it also after a restart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Key(u64);
-
-impl Key {
-    fn user(self) -> String {
-        format!("s-{:016x}", self.0)
-    }
-
-    fn of_user(user: &str) -> Option<Self> {
-        let digits = user.strip_prefix("s-").filter(|digits| digits.len() == 16)?;
-        u64::from_str_radix(digits, 16).ok().map(Self)
-    }
-}
-
-/// What is due at a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Plan {
-    /// A SUBSCRIBE.
-    Subscribe(Key),
-    /// A NOTIFY.
-    Notify(Key),
-    /// The watcher has not refreshed.
-    Expire(Key),
-}
-
-/// All of presence.
+/// What a document said last. Each says all there is, and where there is none nothing is.
 #[derive(Default)]
-pub(crate) struct Presences {
-    subscriptions: HashMap<Key, Subscription>,
-    /// How many there are on each link.
-    watching: HashMap<LinkId, usize>,
-    by_pair: HashMap<Pair, Key>,
-    notifiers: HashMap<Key, Notifier>,
-    watched: HashMap<Pair, Watched>,
-    /// Dialogs that each of the member's people has begun.
-    counts: HashMap<Address, usize>,
-    /// SUBSCRIBEs that the broker has not answered.
-    pending: HashMap<Token, Pending>,
-    plans: BTreeMap<(Instant, u64), Plan>,
-    last_plan: u64,
-    alarm: Alarm,
-    /// When the next SUBSCRIBE may go out on each link.
-    next_subscribe: HashMap<LinkId, Instant>,
+pub(crate) struct Seen(Presence);
+
+impl sip_adapter::presence::Seen for Seen {
+    type Document = Presence;
+
+    fn update(&mut self, document: Option<Presence>, _is_whole: bool) {
+        self.0 = document.unwrap_or_default();
+    }
+
+    fn presence(&self) -> Presence {
+        self.0.clone()
+    }
 }
 
-impl Presences {
-    fn plan(&mut self, at: Instant, plan: Plan) {
-        self.last_plan += 1;
-        self.plans.insert((at, self.last_plan), plan);
+impl Dialect for Sip {
+    /// The value of Event as the watcher wrote it, with its `id`.
+    type Manner = String;
+    type Seen = Seen;
+
+    const TERMS: Terms = Terms {
+        accept: "application/pidf+xml",
+        // RFC 8048 §5.2.2
+        refused_by: &[403, 405, 489, 501, 603, 607],
+        spread: 0.8..1.2,
+        least_expires: 300,
+        refuses_brief: true,
+        has_pending: true,
+        is_ordered: true,
+    };
+
+    fn presences(&mut self) -> &mut Presences<Self> {
+        &mut self.presence
     }
 
-    fn add_subscription(&mut self, key: Key, subscription: Subscription) {
-        *self.watching.entry(subscription.link.clone()).or_default() += 1;
-        self.subscriptions.insert(key, subscription);
+    fn arm(&mut self, at: Option<Instant>) {
+        self.timers.set(&mut self.presence_alarm, Sleeper::Presence, at);
     }
 
-    fn remove_subscription(&mut self, key: Key) -> Option<Subscription> {
-        let subscription = self.subscriptions.remove(&key)?;
-        if let Some(count) = self.watching.get_mut(&subscription.link) {
-            *count -= 1;
+    fn send(&mut self, now: Now, link: &LinkId, request: RequestBuilder, asked: Asked) -> Option<ClientId> {
+        self.send_told(now, link, request, crate::Asked::Presence(asked))
+    }
+
+    fn sign(&self, request: RequestBuilder, link: &LinkId, key: Key, begins: bool) -> Result<RequestBuilder, Unencodable> {
+        let request = match begins {
+            true => request.named_header(TRACE, Value::new(&format!("{key};hub={}", self.hub.mark))?)?,
+            false => request,
+        };
+        request.header(Name::Contact, self.contact_of(link, &user(key))?)
+    }
+
+    fn granted(&self, open: &Open, link: &LinkId, key: Key, tag: Option<&str>, expires: u32) -> Result<Response, Unencodable> {
+        Response::to_request(&open.request, 200, tag, open.source)?
+            .with_header(Name::Expires, Value::from(expires))?
+            .with_header(Name::Contact, self.contact_of(link, &user(key))?)?
+            .with_header(Name::Server, Value::new("Interchange")?)
+            .map(|response| response.with_record_route_of(&open.request))
+    }
+
+    fn read_manner(request: &Request, before: Option<&String>) -> Result<String, Refusing> {
+        // RFC 3856 §6.7: PIDF, where nothing is said.
+        let mut accepted = request.headers().tokens(Name::Accept).peekable();
+        let fits = |media: &str| {
+            let media = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+            matches!(media.as_str(), "application/pidf+xml" | "application/*" | "*/*")
+        };
+        if accepted.peek().is_some() && !accepted.any(|media| fits(&media)) {
+            return Err(Refusing::Rules(Refused::of(406).with(Name::Accept, Self::TERMS.accept)));
         }
-        Some(subscription)
+        let event = || request.headers().first(Name::Event).map(|event| event.text().into_owned()).unwrap_or_default();
+        Ok(before.cloned().unwrap_or_else(event))
     }
 
-    fn dialogs(&self) -> usize {
-        self.subscriptions.len() + self.notifiers.len() + self.pending.len()
+    fn event(event: &String) -> &str {
+        event
     }
 
-    /// Between two OPTIONS on a link. While presence of its people is believed, a server that is gone must be noticed before that is old.
-    pub(crate) fn options_interval(&self, link: &Link) -> Duration {
-        let set = link.settings.options_interval();
-        let is_watched = self.watching.get(&link.id).is_some_and(|count| *count > 0);
-        if is_watched { set.min(WATCHED_OPTIONS) } else { set }
+    fn keep(event: &String) -> KeptManner {
+        KeptManner::Event(event.clone())
     }
+
+    fn of_kept(kept: KeptManner) -> Option<String> {
+        match kept {
+            KeptManner::Event(event) => Some(event),
+            KeptManner::Form(_) => None,
+        }
+    }
+
+    fn read(media: &ContentType, body: &[u8], of: &Address) -> Result<Presence, u16> {
+        if !media.is("application", "pidf+xml") {
+            return Err(415);
+        }
+        let document = Pidf::read(body).map_err(|_| 400_u16)?;
+        let entity = Uri::parse(document.entity.as_bytes()).ok().and_then(|uri| address::from_sender_uri(&uri).ok());
+        if entity.is_none_or(|party| party.address != *of) {
+            return Err(403);
+        }
+        Ok(to_presence(&document))
+    }
+
+    fn write(_: &String, of: &Address, state: Option<&Presence>, _: Now) -> Result<Option<(ContentType, String)>, Unencodable> {
+        // Nothing may be seen, or nothing is known.
+        let Some(state) = state.filter(|state| !state.is_unknown) else { return Ok(None) };
+        let document = of_presence(of, &address::to_uri(of)?.to_string(), state);
+        Ok(Some((ContentType::new("application", "pidf+xml")?, document.write())))
+    }
+
+    /// Every request in a dialog is for our Contact in it.
+    fn is_for(request: &Request, key: Key, _: Option<&Address>) -> bool {
+        request.uri().user() == Some(&user(key))
+    }
+
+    fn attend(&mut self, now: Now, link: &LinkId) {
+        self.ask_in_time(now, link);
+    }
+}
+
+/// The user part of our Contact in a dialog.
+fn user(key: Key) -> String {
+    format!("s-{key}")
 }
 
 impl Sip {
@@ -126,81 +152,15 @@ impl Sip {
             // Nothing else is told.
             _ => {}
         }
-        self.arm_presence();
     }
 
-    /// The broker hands over what is asked or said of a watch.
-    pub(crate) fn deliver_watch(&mut self, now: Now, link: &LinkId, envelope: &Envelope, watch: Watch) {
-        match watch {
-            Watch::Ask => self.watch(now, link, envelope),
-            Watch::Stop => self.unwatch(now, envelope),
-            Watch::Allow => self.allowed(now, envelope),
-            Watch::Refuse => self.refused_watch(now, envelope),
-            // It is told, and never delivered.
-            Watch::Fetch => {}
-        }
-        self.arm_presence();
-    }
-
-    /// A link is up: what could not be sent is.
-    pub(crate) fn presence_up(&mut self, now: Now, number: u64) {
-        let Some(link) = self.links.get(&number).map(|link| link.id.clone()) else { return };
-        let of_link = |subscription: &Subscription| subscription.link == link && subscription.is_idle();
-        let idle: Vec<Key> = self.presence.subscriptions.iter().filter(|(_, one)| of_link(one)).map(|(key, _)| *key).collect();
-        for key in idle {
-            self.plan_subscribe(now, key, now.instant);
-        }
-        let unsaid: Vec<Key> = self
-            .presence
-            .notifiers
-            .iter()
-            .filter(|(_, notifier)| notifier.link == link && notifier.has_news())
-            .map(|(key, _)| *key)
-            .collect();
-        for (step, key) in (0..).zip(unsaid) {
-            self.presence.plan(now.instant + SUBSCRIBE_STEP * step, Plan::Notify(key));
-        }
-        self.arm_presence();
-    }
-
-    /// Something of presence is due.
-    pub(crate) fn wake_presence(&mut self, now: Now) {
-        self.presence.alarm.rang();
-        while let Some(entry) = self.presence.plans.first_entry()
-            && entry.key().0 <= now.instant
-        {
-            match entry.remove() {
-                Plan::Subscribe(key) => self.subscribe(now, key),
-                Plan::Notify(key) => self.notify(now, key),
-                Plan::Expire(key) => self.expire(now, key),
+    /// What was kept for a link, when the hub, or the adapter, has begun anew. Entries that cannot be understood are forgotten.
+    pub(crate) fn remembered(&mut self, now: Now, link: &LinkId, entries: &[(Arc<str>, Vec<u8>)]) {
+        for (entry, value) in entries {
+            if self.restore_presence(now, link, entry, value).is_none() {
+                self.out.push(Output::Broker(Up::Remember { link: link.clone(), key: entry.clone(), value: None }));
             }
         }
-        self.arm_presence();
-    }
-
-    pub(crate) fn arm_presence(&mut self) {
-        let next = self.presence.plans.first_key_value().map(|((at, _), _)| *at);
-        self.timers.set(&mut self.presence.alarm, Sleeper::Presence, next);
-    }
-
-    /// The final answer to a request of presence.
-    pub(crate) fn presence_answered(&mut self, now: Now, asked: Asked, response: &Response) {
-        match asked {
-            Asked::Subscribe { key } => self.subscribed(now, key, Some(response)),
-            Asked::Notify { key } => self.notified(now, key, Some(response)),
-            _ => {}
-        }
-        self.arm_presence();
-    }
-
-    /// No answer came, or the connection went.
-    pub(crate) fn presence_unanswered(&mut self, now: Now, asked: Asked) {
-        match asked {
-            Asked::Subscribe { key } => self.subscribed(now, key, None),
-            Asked::Notify { key } => self.notified(now, key, None),
-            _ => {}
-        }
-        self.arm_presence();
     }
 
     /// Sends a request on a link; `None`: the link is not up.
@@ -209,21 +169,16 @@ impl Sip {
         now: Now,
         link: &LinkId,
         request: RequestBuilder,
-        asked: Asked,
-    ) -> Option<sip_stack::ClientId> {
-        let session = self.links.get(self.names.get(link)?)?.session()?;
-        let via = self.hub.via(self.conns.get(&session.conn)?.via.transport()).ok()?;
-        let client = self.layer.send_request(now.instant, request, via, session.flow, &mut self.actions).ok()?;
+        asked: crate::Asked,
+    ) -> Option<ClientId> {
+        let way = self.links.get(self.names.get(link)?)?.way()?;
+        let via = self.hub.via(self.conns.get(&way.conn)?.via.transport()).ok()?;
+        let client = self.layer.send_request(now.instant, request, via, way.flow, &mut self.actions).ok()?;
         self.clients.insert(client, asked);
         Some(client)
     }
 
-    /// Where we are in a dialog.
-    fn contact(&self, link: &LinkId, key: Key) -> Result<Value, Unencodable> {
-        self.contact_of(link, &key.user())
-    }
-
-    /// The same for a dialog whose requests come back to this user part.
+    /// Where we are in a dialog whose requests come back to this user part.
     pub(crate) fn contact_of(&self, link: &LinkId, user: &str) -> Result<Value, Unencodable> {
         let mut uri = Uri::sip_user(user, self.hub.sent_by.host.clone())?;
         if let Some(port) = self.hub.sent_by.port {
@@ -233,43 +188,4 @@ impl Sip {
         let transport = link.map_or("tls", |link| link.settings.transport.name());
         Ok(Value::from(&NameAddr::new(uri.with_param("transport", Some(transport))?)))
     }
-
-    fn new_key(&mut self) -> Key {
-        Key(self.random.random())
-    }
-
-    /// An envelope of something of presence.
-    fn presence_envelope(&mut self, now: Now, link: &LinkId, from: &Address, to: &Address, body: Body) -> Envelope {
-        Envelope {
-            id: MessageId::new(now.wall, self.random.random()),
-            origin: link.clone(),
-            from: from.clone(),
-            from_device: None,
-            to: to.clone(),
-            to_device: None,
-            native_id: None,
-            accepted: now.wall,
-            hops: Envelope::FULL_HOPS,
-            native: None,
-            body,
-        }
-    }
-
-    /// Submits what one of the member's people asks or says of a watch. What becomes of it matters only for a SUBSCRIBE that waits.
-    fn submit_watch(&mut self, now: Now, link: &LinkId, from: &Address, to: &Address, watch: Watch) -> Token {
-        let envelope = Arc::new(self.presence_envelope(now, link, from, to, Body::Watch(watch)));
-        let token = Token(self.number());
-        self.out.push(Output::Broker(Up::Submit { token, link: link.clone(), envelope }));
-        token
-    }
-
-    fn tell_presence(&mut self, now: Now, link: &LinkId, from: &Address, to: &Address, body: Body) {
-        let envelope = Arc::new(self.presence_envelope(now, link, from, to, body));
-        self.out.push(Output::Broker(Up::Tell { link: link.clone(), envelope }));
-    }
-}
-
-/// Adds headers to a request.
-fn with(request: RequestBuilder, headers: &[(Name, &str)]) -> Result<RequestBuilder, Unencodable> {
-    headers.iter().try_fold(request, |request, (name, value)| request.header(*name, Value::new(value)?))
 }

@@ -9,6 +9,7 @@ use interchange_model::{Address, DisplayName, Envelope, LinkId};
 use msrp_stack::sdp::{Description, Local, Media, Setup};
 use msrp_stack::{MsrpUri, Path};
 use rand::RngExt;
+use sip_adapter::Host as _;
 use sip_codec::{ContentType, Method, Name, NameAddr, Request, Response, Unencodable, Value};
 use sip_stack::{Dialog, DialogFault, Refused, ServerId};
 
@@ -30,14 +31,6 @@ pub(super) const WRAPPED: [&str; 5] =
 fn accepts(media: &str) -> bool {
     let name = media.split(';').next().unwrap_or_default().trim();
     ACCEPT.iter().any(|known| known.eq_ignore_ascii_case(name))
-}
-
-fn refused(status: u16) -> Refused {
-    Refused { status, reason: None, headers: Vec::new() }
-}
-
-fn refused_with(status: u16, name: Name, value: &str) -> Refused {
-    Refused { headers: Value::new(value).ok().map(|value| (name, value)).into_iter().collect(), ..refused(status) }
 }
 
 /// An INVITE that can be answered.
@@ -63,36 +56,36 @@ impl Sip {
 
     fn read_invite(&mut self, now: Now, open: &Open) -> Result<Wanted, Refused> {
         let request = &open.request;
-        let to = address::from_uri(request.uri()).map_err(|_| refused(404))?;
-        let from = address::from_sender_uri(request.from().uri()).map_err(|_| refused(403))?;
+        let to = address::from_uri(request.uri()).map_err(|_| Refused::of(404))?;
+        let from = address::from_sender_uri(request.from().uri()).map_err(|_| Refused::of(403))?;
         // As with messages: From decides among the links of the connection, and must be one of theirs.
         let links = self.conns.get(&open.conn).map(|conn| conn.links.clone()).unwrap_or_default();
         let owner = |number: &u64| self.links.get(number).is_some_and(|link| link.domains.contains(from.address.domain()));
-        let link = links.into_iter().find(owner).ok_or_else(|| refused(403))?;
+        let link = links.into_iter().find(owner).ok_or_else(|| Refused::of(403))?;
         let offer = read_offer(request)?;
-        let media = offer.message().cloned().ok_or_else(|| refused(488))?;
+        let media = offer.message().cloned().ok_or_else(|| Refused::of(488))?;
         self.check_media(now, link, open.conn, &media)?;
         let count = self.sessions.of_one.get(&from.address).copied().unwrap_or_default();
         if count >= MOST_OF_ONE {
-            return Err(refused(486));
+            return Err(Refused::of(486));
         }
         if self.stopped || self.sessions.all.len() >= MOST {
-            return Err(refused_with(503, Name::RetryAfter, "10"));
+            return Err(Refused::of(503).with(Name::RetryAfter, "10"));
         }
         Ok(Wanted { link, ours: to.address, theirs: from.address, offer, media })
     }
 
     /// Whether a session with this client is possible on a link.
     fn check_media(&self, _now: Now, link: u64, conn: ConnId, media: &Media) -> Result<(), Refused> {
-        let Some(link) = self.links.get(&link) else { return Err(refused(403)) };
+        let Some(link) = self.links.get(&link) else { return Err(Refused::of(403)) };
         // What TLS protects on the way here is not sent in the clear beside it.
         let in_the_clear = link.settings.transport == LinkTransport::Tls && !media.secure;
         let readable = media.accepts("text/plain") || media.accepts_wrapped("text/plain");
         if link.settings.sessions == SessionPolicy::Off || in_the_clear || !readable {
-            return Err(refused(488));
+            return Err(Refused::of(488));
         }
         if media.setup == Some(Setup::Passive) && self.media_target(link, conn, media).is_none() {
-            return Err(refused(488));
+            return Err(Refused::of(488));
         }
         Ok(())
     }
@@ -118,12 +111,12 @@ impl Sip {
     fn begin_session(&mut self, now: Now, open: &Open, wanted: Wanted) -> Result<(), Refused> {
         let Wanted { link, ours, theirs, offer, media } = wanted;
         let tag = self.layer.new_tag();
-        let dialog = Dialog::of_request(&open.request, &tag).map_err(|_| refused(400))?;
+        let dialog = Dialog::of_request(&open.request, &tag).map_err(|_| Refused::of(400))?;
         let number = self.number();
         let we_connect = media.setup == Some(Setup::Passive);
         let local = self
             .local_media(media.secure, if we_connect { Setup::Active } else { Setup::Passive })
-            .ok_or_else(|| refused(500))?;
+            .ok_or_else(|| Refused::of(500))?;
         let stage = Stage::Connecting { until: now.instant + CONNECT_WITHIN };
         let call_id = open.request.call_id().to_owned();
         let mut session = self.new_session(now, link, ours, theirs, call_id, &local, stage, &media.path);
@@ -146,7 +139,7 @@ impl Sip {
             }
             Err(_) => {
                 self.sessions.take(number);
-                return Err(refused(500));
+                return Err(Refused::of(500));
             }
         }
         if we_connect {
@@ -214,20 +207,20 @@ impl Sip {
 
     /// A new offer in a session (RFC 3264 §8): the client has moved, or holds it.
     fn reinvited(&mut self, now: Now, open: &Open) -> Result<(), Refused> {
-        let number = self.session_of(&open.request).ok_or_else(|| refused(481))?;
+        let number = self.session_of(&open.request).ok_or_else(|| Refused::of(481))?;
         let offer = read_offer(&open.request)?;
-        let media = offer.message().cloned().ok_or_else(|| refused(488))?;
-        let Some(session) = self.sessions.all.get_mut(&number) else { return Err(refused(481)) };
-        let Some(dialog) = session.dialog.as_mut() else { return Err(refused(491)) };
+        let media = offer.message().cloned().ok_or_else(|| Refused::of(488))?;
+        let Some(session) = self.sessions.all.get_mut(&number) else { return Err(Refused::of(481)) };
+        let Some(dialog) = session.dialog.as_mut() else { return Err(Refused::of(491)) };
         if dialog.take(&open.request) == Err(DialogFault::OutOfOrder) {
-            return Err(refused(500));
+            return Err(Refused::of(500));
         }
         let (link, secure) = (session.link, session.msrp.local().is_secure());
         if media.secure != secure {
-            return Err(refused(488));
+            return Err(Refused::of(488));
         }
         self.check_media(now, link, open.conn, &media)?;
-        let Some(session) = self.sessions.all.get_mut(&number) else { return Err(refused(481)) };
+        let Some(session) = self.sessions.all.get_mut(&number) else { return Err(Refused::of(481)) };
         let moved = session.msrp.remote() != &media.path;
         session.msrp.set_remote(media.path.clone());
         let we_connect = media.setup == Some(Setup::Passive);
@@ -284,7 +277,7 @@ impl Sip {
 
     /// A BYE; of a dialog that we do not have, it is answered 481 (RFC 3261 §15.1.2).
     pub(crate) fn take_bye(&mut self, now: Now, open: &Open) {
-        let Some(number) = self.session_of(&open.request) else { return self.refuse(now, open, &refused(481)) };
+        let Some(number) = self.session_of(&open.request) else { return self.refuse(now, open, &Refused::of(481)) };
         let late = self
             .sessions
             .all
@@ -292,9 +285,9 @@ impl Sip {
             .and_then(|session| session.dialog.as_mut())
             .map(|dialog| dialog.take(&open.request));
         if late == Some(Err(DialogFault::OutOfOrder)) {
-            return self.refuse(now, open, &refused(500));
+            return self.refuse(now, open, &Refused::of(500));
         }
-        self.refuse(now, open, &refused(200));
+        self.refuse(now, open, &Refused::of(200));
         self.tell_gone(now, number);
         self.end_session(now, number, false);
     }
@@ -314,7 +307,7 @@ impl Sip {
         let Some(name) = self.links.get(&link).map(|link| link.id.clone()) else { return false };
         let Some(local) = self.local_media(secure, Setup::ActPass) else { return false };
         let number = self.number();
-        let call_id = format!("{:032x}@{}", self.random.random::<u128>(), self.hub.sent_by.host);
+        let call_id = self.new_call_id();
         let Ok(request) = self.build_invite(&name, number, envelope, &call_id, &local) else { return false };
         let Some(client) = self.send_told(now, &name, request, Asked::Invite { session: number }) else { return false };
         let stage = Stage::Inviting { client, until: now.instant + CONNECT_WITHIN };
@@ -376,7 +369,7 @@ impl Sip {
             // RFC 4975 §5.4: whoever does not know of `setup` waits for whoever offered.
             _ => true,
         };
-        let beside = self.names.get(&link).and_then(|link| self.links.get(link)).and_then(|link| Some(link.session()?.conn));
+        let beside = self.names.get(&link).and_then(|link| self.links.get(link)).and_then(|link| Some(link.way()?.conn));
         if let Some(session) = self.sessions.all.get_mut(&number) {
             session.dialog = Some(dialog);
             session.msrp.set_remote(media.path.clone());
@@ -407,7 +400,7 @@ impl Sip {
     /// The ACK of a 2xx, which is a request of its own (RFC 3261 §13.2.2.4).
     fn acknowledge(&mut self, link: &LinkId, dialog: &mut Dialog, sequence: u32) {
         let branch = self.layer.new_branch();
-        let Some(conn) = self.names.get(link).and_then(|link| self.links.get(link)).and_then(|link| Some(link.session()?.conn))
+        let Some(conn) = self.names.get(link).and_then(|link| self.links.get(link)).and_then(|link| Some(link.way()?.conn))
         else {
             return;
         };
@@ -449,19 +442,19 @@ fn user_of(number: u64) -> String {
 /// The offer in an INVITE.
 fn read_offer(request: &Request) -> Result<Description, Refused> {
     if request.headers().first(Name::ContentEncoding).is_some_and(|encoding| encoding.text().trim() != "identity") {
-        return Err(refused_with(415, Name::AcceptEncoding, "identity"));
+        return Err(Refused::of(415).with(Name::AcceptEncoding, "identity"));
     }
     if request.headers().first(Name::Require).is_some_and(|required| !required.text().trim().is_empty()) {
         let required = request.headers().first(Name::Require).map(|value| value.text().into_owned()).unwrap_or_default();
-        return Err(refused_with(420, Name::Unsupported, &required));
+        return Err(Refused::of(420).with(Name::Unsupported, &required));
     }
     // An INVITE that offers nothing wants an offer of ours, which could only be a guess (RFC 3261 §13.2.1).
     if request.body().is_empty() {
-        return Err(refused(488));
+        return Err(Refused::of(488));
     }
     match request.headers().content_type() {
         Ok(Some(media)) if media.is("application", "sdp") => {}
-        _ => return Err(refused_with(415, Name::Accept, "application/sdp")),
+        _ => return Err(Refused::of(415).with(Name::Accept, "application/sdp")),
     }
-    Description::parse(request.body()).map_err(|_| refused(400))
+    Description::parse(request.body()).map_err(|_| Refused::of(400))
 }

@@ -129,19 +129,9 @@ impl Sip {
             failure_report: complete.failure_report,
         });
         let submitted = Submitted { session: number, link: session.link, key: complete.key, given };
-        let envelope = Envelope {
-            id: message,
-            origin: link.id.clone(),
-            from: session.theirs.clone(),
-            from_device: None,
-            to: session.ours.clone(),
-            to_device: None,
-            native_id,
-            accepted: now.wall,
-            hops: Envelope::FULL_HOPS - 1,
-            native: None,
-            body,
-        };
+        let people = (session.theirs.clone(), session.ours.clone());
+        let envelope = Envelope::new(message, link.id.clone(), people, now.wall, body);
+        let envelope = Envelope { native_id, hops: Envelope::FULL_HOPS - 1, ..envelope };
         let link = link.id.clone();
         self.sessions.submitted.insert(token, submitted);
         self.out.push(interchange_adapter::Output::Broker(Up::Submit { token, link, envelope: Arc::new(envelope) }));

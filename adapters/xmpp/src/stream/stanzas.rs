@@ -193,19 +193,9 @@ impl Inbound {
 
     /// An envelope of what a stanza says.
     fn envelope(&self, now: Now, core: &mut Core, stanza: &Stanza<'_>, (from, to): (Address, Address), body: Body) -> Envelope {
-        Envelope {
-            id: core.message_id(now),
-            origin: self.pairs[stanza.pair].link.id.clone(),
-            from,
-            from_device: stanza.from.device(),
-            to,
-            to_device: stanza.to.device(),
-            native_id: None,
-            accepted: now.wall,
-            hops: Envelope::FULL_HOPS,
-            native: None,
-            body,
-        }
+        let link = self.pairs[stanza.pair].link.id.clone();
+        let (from_device, to_device) = (stanza.from.device(), stanza.to.device());
+        Envelope { from_device, to_device, ..Envelope::new(core.message_id(now), link, (from, to), now.wall, body) }
     }
 
     /// An error for a message of ours. Its text, and whatever it repeats, goes no further.

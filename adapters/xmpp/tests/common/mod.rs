@@ -1,37 +1,22 @@
 //! One adapter with the test as its driver, its broker and its peers, in virtual time.
 
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use interchange_adapter::{
-    About, Adapter, Build, ChainFault, CloseReason, ConnId, Input, Now, Output, PeerCertificate, PeerName, Target, TlsPeer,
-    TlsRole, Transport, Via,
+    About, Adapter, Build, CloseReason, ConnId, Input, Now, Output, Target, TlsPeer, TlsRole, Transport, Via,
 };
 use interchange_model::{
-    Address, Body, DeliveryId, Device, Domain, Down, Envelope, Fault, Health, Link, LinkId, MessageId, Outcome, Pace,
-    PlatformName, Refusal, Settings, Text, Token, Up,
+    DeliveryId, Device, Domain, Down, Envelope, Fault, Health, Link, LinkId, MessageId, Outcome, Refusal, Token, Up,
 };
 
-pub(crate) fn domain(text: &str) -> Domain {
-    Domain::parse(text).unwrap()
-}
-
-pub(crate) fn settings(json: &str) -> Settings {
-    serde_json::from_str(json).unwrap()
-}
+pub(crate) use interchange_testkit::adapter::{certificate, domain, proof, settings, start};
 
 pub(crate) fn link(id: &str, domains: &[&str], json: &str) -> Link {
-    Link {
-        id: id.into(),
-        member: "member".into(),
-        platform: PlatformName::from_static("xmpp"),
-        domains: domains.iter().map(|text| domain(text)).collect(),
-        pace: Pace::default(),
-        settings: settings(json),
-    }
+    interchange_testkit::adapter::link("xmpp", id, domains, json)
 }
 
 /// Those of a hub built with seed 1.
@@ -40,36 +25,8 @@ pub(crate) fn references() -> interchange_adapter::References {
 }
 
 pub(crate) fn text(from: &str, to: &str, words: &str) -> Envelope {
-    Envelope {
-        id: MessageId(u128::from(words.len() as u64) << 64 | 7),
-        origin: "sip".into(),
-        from: Address::parse(from).unwrap(),
-        from_device: None,
-        to: Address::parse(to).unwrap(),
-        to_device: None,
-        native_id: None,
-        accepted: start().wall,
-        hops: 70,
-        native: None,
-        body: Body::Text(Text { plain: words.into(), ..Text::default() }),
-    }
-}
-
-pub(crate) fn certificate(names: &[&str], chain: Result<(), ChainFault>) -> TlsPeer {
-    let names = names.iter().map(|name| PeerName::Dns((*name).to_owned())).collect();
-    let certificate = PeerCertificate { chain, names, key_sha256: [1; 32], fingerprint: [2; 32], subject: "CN=test".to_owned() };
-    TlsPeer { certificate: Some(certificate), ..TlsPeer::default() }
-}
-
-pub(crate) fn proof(name: &str) -> TlsPeer {
-    certificate(&[name], Ok(()))
-}
-
-/// One base for every test, so that two adapters can share a time.
-pub(crate) fn start() -> Now {
-    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-    let wall: SystemTime = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-    Now { instant: *START.get_or_init(Instant::now), wall }
+    let id = MessageId(u128::from(words.len() as u64) << 64 | 7);
+    Envelope { id, origin: "sip".into(), ..interchange_testkit::adapter::text(0, from, to, words) }
 }
 
 /// One hub's adapter.
