@@ -63,9 +63,7 @@ fn canonical(state: &State) -> PresenceState {
 
 /// The document of a person as a watcher may see them; `None`: nothing is known, or nothing may be seen.
 pub(super) fn to_document(uri: String, presence: Option<&Presence>) -> Document {
-    let Some(presence) = presence.filter(|presence| !presence.is_unknown) else {
-        return Document { uri, state: None, note: Note::None };
-    };
+    let Some(presence) = presence else { return Document { uri, state: None, note: Note::None } };
     let state = match presence.state() {
         PresenceState::Free | PresenceState::Available => State::of(Availability::Available),
         PresenceState::Idle => State::of(Availability::Inactive),
@@ -107,6 +105,8 @@ mod tests {
             };
             let want = match state {
                 Free => Available,
+                // A client goes on showing the state that a document does not name.
+                Unknown => Offline,
                 same => same,
             };
             assert_eq!(through(Form::Categories, &presence).state(), want, "{state:?}");

@@ -316,7 +316,10 @@ impl Ocs {
         let notifier = self.presence.notifiers.get_mut(&key).ok_or(missing)?;
         let known = self.presence.watched.get(&notifier.pair).and_then(|watched| watched.state.as_ref());
         let uri = address::to_uri(&notifier.pair.1)?.to_string();
-        let document = to_document(uri, known.filter(|_| notifier.is_active));
+        // Whoever may no longer see is shown nobody there: a client keeps the state that the last document does not name.
+        let nobody = Presence::default();
+        let known = if notifier.ends == Some("rejected") { Some(&nobody) } else { known.filter(|_| notifier.is_active) };
+        let document = to_document(uri, known);
         let left = notifier.expires.saturating_duration_since(now.instant).as_secs();
         let how = match notifier.ends {
             Some(reason) => format!("terminated;reason={reason}"),
