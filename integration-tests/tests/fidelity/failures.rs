@@ -8,13 +8,13 @@ use crate::world::{ABSENT, World};
 const SOON: Duration = Duration::from_secs(20);
 
 pub(crate) fn rows(world: &mut World) -> Vec<Row> {
-    let cases = [("To an unknown address: the sender reads", "nobody"), ("To somebody who is not there: the sender reads", ABSENT)];
+    let cases =
+        [("To an unknown address: the sender reads", "nobody"), ("To somebody who is not there: the sender reads", ABSENT)];
     world.says("is anybody there?");
     let mut rows = Vec::new();
     for (feature, user) in cases {
         let mut row = Row::new(feature);
         for (from, to) in ways() {
-            // One after the other: Linphone names a code for one failure at a time.
             let to_whom = to.colleague(user);
             world.person(from).send(&to_whom, &to_whom, "is anybody there?");
             let told = world.person(from).told(&to_whom, &to_whom, Instant::now() + SOON);

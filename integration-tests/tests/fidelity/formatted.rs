@@ -189,7 +189,8 @@ fn language(world: &mut World) -> Row {
     let mut row = Row::new("Language of the words");
     let (words, back) = ("language: Dobrý den", "language: Nashledanou");
     world.says(words);
-    let stanza = |to: &str| format!("<message to='{to}' type='chat' id='l1' xml:lang='cs'><body xml:lang='cs'>{words}</body></message>");
+    let stanza =
+        |to: &str| format!("<message to='{to}' type='chat' id='l1' xml:lang='cs'><body xml:lang='cs'>{words}</body></message>");
     world.alice().send_raw(&stanza(EVE));
     let at_eve = paged(world, "language:").is_some_and(|frame| frame.header("Content-Language") == Some("cs"));
     row = row.with((Who::Alice, Who::Bob), Seen::kept(at_eve));

@@ -52,7 +52,7 @@ fn title((one, other): Way) -> String {
     format!("{} and {}", one.platform(), other.platform())
 }
 
-/// What was seen of a row each way between two; back is `None` where nobody sends.
+/// What was seen of a row each way between two; `None`: nobody sent it.
 fn seen(row: &Row, (one, other): Way) -> [Option<&Seen>; 2] {
     let on = |way: Way| row.cells.iter().find(|(known, _)| *known == way).map(|(_, seen)| seen);
     [on((one, other)), on((other, one))]
@@ -99,8 +99,9 @@ impl Page {
             }
             for row in rows {
                 let signs = PAIRS.map(|pair| {
-                    let signs = seen(row, pair).into_iter().flatten().map(Seen::sign);
-                    signs.collect::<Vec<_>>().join(" ")
+                    let ways = if pair.0.platform() == pair.1.platform() { 1 } else { 2 };
+                    let signs = seen(row, pair).map(|seen| seen.unwrap_or(&Seen::Nothing).sign());
+                    if tells(row, pair) { signs[..ways].join(" ") } else { String::new() }
                 });
                 line(text, &row.feature, &signs);
             }

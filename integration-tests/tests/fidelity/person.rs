@@ -76,7 +76,8 @@ pub(crate) fn words_of(html: &str) -> String {
         rest = after;
     }
     words.push_str(rest);
-    let entities = [("&nbsp;", " "), ("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&apos;", "'"), ("&#39;", "'"), ("&amp;", "&")];
+    let entities =
+        [("&nbsp;", " "), ("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&apos;", "'"), ("&#39;", "'"), ("&amp;", "&")];
     entities.iter().fold(words, |words, (entity, letter)| words.replace(entity, letter))
 }
 
@@ -145,8 +146,7 @@ impl Person {
                 let event = client.saw("message", until(deadline), |event| fits(event, "text"))?;
                 let content = text(&event, "text");
                 let is_words = event["kind"] == "text" || event["kind"] == "subject";
-                let (words, looks) =
-                    if is_words { (content, text(&event, "kind")) } else { (words_of(&content), content) };
+                let (words, looks) = if is_words { (content, text(&event, "kind")) } else { (words_of(&content), content) };
                 Some(Shown { from: text(&event, "from"), words, looks })
             }
         }
@@ -160,9 +160,10 @@ impl Person {
                     .saw("error", TURN, |event| event["id"] == id)
                     .map(|event| format!("{}: {}", text(&event, "condition"), text(&event, "text"))),
                 Client::Sip(client) => {
-                    let failed = |event: &Value| event["id"] == id && event["code"].as_u64().is_some_and(|code| code >= 400);
-                    let at_the_message = client.saw("sent", TURN, failed).map(|event| event["code"].to_string());
-                    at_the_message.or_else(|| words_from(client.saw("message", TURN, |event| is_of(event, "from", to)), "body"))
+                    // It shows no number and no reason.
+                    let failed = |event: &Value| event["id"] == id && event["code"] != 200;
+                    let mark = client.saw("sent", TURN, failed).map(|_| "(the mark of a failed message)".to_owned());
+                    mark.or_else(|| words_from(client.saw("message", TURN, |event| is_of(event, "from", to)), "body"))
                 }
                 Client::Microsoft(client) => {
                     let failed = |event: &Value| event["kind"] == "error" && is_of(event, "with", to);
@@ -199,9 +200,7 @@ impl Person {
             Client::Xmpp(client) => {
                 client.saw("stanza", within, |event| is_of(event, "from", from) && has(event, "xml", "<composing"))
             }
-            Client::Sip(client) => {
-                client.saw("composing", within, |event| is_of(event, "from", from) && event["active"] == true)
-            }
+            Client::Sip(client) => client.saw("composing", within, |event| is_of(event, "from", from) && event["active"] == true),
             Client::Microsoft(client) => {
                 client.saw("typing", within, |event| is_of(event, "from", from) && event["state"] == "typing")
             }

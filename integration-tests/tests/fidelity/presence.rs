@@ -124,12 +124,11 @@ impl Person {
                     is_of(event, "from", who) && is_state(event) && says(event, "status", words) && event["type"] != "unavailable"
                 };
                 let event = client.saw("presence", within, fits)?;
-                Some(ShownState { state: states::or(read(&event, "show"), "available"), note: read(&event, "status") })
+                let show = if event["idle"] == true { "idle".to_owned() } else { read(&event, "show") };
+                Some(ShownState { state: states::or(show, "available"), note: read(&event, "status") })
             }
             Client::Sip(client) => {
-                let fits = |event: &Value| {
-                    is_of(event, "from", who) && event["open"] == true && says(event, "note", words)
-                };
+                let fits = |event: &Value| is_of(event, "from", who) && event["open"] == true && says(event, "note", words);
                 let event = client.saw("presence", within, fits)?;
                 let activity = read(&event, "activity").to_lowercase();
                 Some(ShownState { state: states::or(activity, "open"), note: read(&event, "note") })
@@ -149,8 +148,7 @@ impl Person {
                 thread::sleep(LOOKS_AGAIN);
             },
             Client::Sametime(client) => {
-                let fits =
-                    |event: &Value| event["who"] == who && event["online"] == true && says(event, "note", words);
+                let fits = |event: &Value| event["who"] == who && event["online"] == true && says(event, "note", words);
                 let event = client.saw("presence", within, fits)?;
                 Some(ShownState { state: states::name(event["status"].as_u64()), note: read(&event, "note") })
             }
@@ -199,7 +197,7 @@ fn permission(world: &mut World) -> Row {
 
 /// Everybody goes through the states that they have a word for, all at the same time; what is shown is compared with the reader's own word.
 fn states(world: &mut World) -> Vec<Row> {
-    let own = |who: Who| STATES.iter().enumerate().filter_map(move |(row, state)| state.word(who).map(|word| (row, word)));
+    let own = |who: Who| STATES.iter().enumerate().filter_map(move |(row, state)| state.choice(who).map(|word| (row, word)));
     let mut rows: Vec<Row> = STATES.iter().map(|state| Row::new(state.name)).collect();
     let rounds = Who::ALL.into_iter().map(|who| own(who).count()).max().unwrap_or_default();
     for round in 0..rounds {
@@ -239,17 +237,21 @@ fn note(world: &mut World, feature: &str, words: &str, deadline: Duration) -> Ro
 fn gone(world: &mut World) -> [Row; 2] {
     let [mut gone, mut back] = [Row::new("gone, or invisible"), Row::new("here again")];
     world.says("here again");
-    for (shown, watcher) in ways() {
-        world.person(watcher).forget();
-        let [mut is_gone, mut is_back] = [Seen::Nothing, Seen::Nothing];
-        if world.person(shown).leave() {
-            is_gone = Seen::kept(world.person(watcher).sees_gone(shown.address(), Instant::now() + SOON));
-            world.person(shown).publish(available(shown), "here again");
-            let seen = world.person(watcher).sees(shown.address(), "here again", Instant::now() + SOON);
-            is_back = Seen::of(seen.map(|seen| seen.state), available(watcher));
+    for who in Who::ALL {
+        let watchers = || ways().into_iter().filter(move |(shown, _)| *shown == who);
+        watchers().for_each(|(_, watcher)| world.person(watcher).forget());
+        if watchers().count() == 0 || !world.person(who).leave() {
+            continue;
         }
-        gone = gone.with((shown, watcher), is_gone);
-        back = back.with((shown, watcher), is_back);
+        for (_, watcher) in watchers() {
+            let is_gone = world.person(watcher).sees_gone(who.address(), Instant::now() + SOON);
+            gone.cells.push(((who, watcher), Seen::kept(is_gone)));
+        }
+        world.person(who).publish(available(who), "here again");
+        for (_, watcher) in watchers() {
+            let seen = world.person(watcher).sees(who.address(), "here again", Instant::now() + SOON);
+            back.cells.push(((who, watcher), Seen::of(seen.map(|seen| seen.state), available(watcher))));
+        }
     }
     [gone, back]
 }

@@ -56,7 +56,8 @@ fn formatted(world: &mut World) -> Row {
         received.media.starts_with("multipart/alternative") && body.contains("<b>bold</b>") && body.contains("very bold words")
     });
     world.eve.send_as("s4000001", "text/html", "<p>so <b>bold</b> <script>x</script>words</p>");
-    let is_bold = |event: &serde_json::Value| has(event, "xml", "so bold words</body>") && has(event, "xml", "<strong>bold</strong>");
+    let is_bold =
+        |event: &serde_json::Value| has(event, "xml", "so bold words</body>") && has(event, "xml", "<strong>bold</strong>");
     let xhtml = world.alice().saw("stanza", SOON, is_bold).is_some();
     row("Formatted text (HTML, XHTML-IM)", Seen::kept(html), Seen::kept(xhtml))
 }

@@ -72,8 +72,7 @@ impl World {
             ],
         );
         let hub = Some(files.start());
-        let acme =
-            prosody::start(XmppServerSettings::new(Who::Alice.domain(), &["alice"], acme_ports, &authority, &acme_names));
+        let acme = prosody::start(XmppServerSettings::new(Who::Alice.domain(), &["alice"], acme_ports, &authority, &acme_names));
         let initech =
             ejabberd::start(XmppServerSettings::new(Who::Dave.domain(), &["dave"], initech_ports, &authority, &initech_names));
         let settings = KamailioSettings::new(Who::Bob.domain(), globex_ports, &authority, files.sip.address(), HUB_DOMAIN);

@@ -13,6 +13,13 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// What somebody chooses, or what their client does by itself.
+    pub(crate) fn choice(&self, who: Who) -> Option<&'static str> {
+        // SIPE shows it of others; its own people are idle after minutes.
+        self.word(who).filter(|word| (who, *word) != (Who::Carol, "idle"))
+    }
+
+    /// What it is called.
     pub(crate) fn word(&self, who: Who) -> Option<&'static str> {
         match who {
             Who::Alice | Who::Dave => self.xmpp,
@@ -35,7 +42,7 @@ pub(crate) const STATES: [State; 12] = [
     },
     State { name: "free for a chat", xmpp: Some("chat"), ..NONE },
     State { name: "away", xmpp: Some("away"), sip: Some("away"), microsoft: Some("away"), sametime: Some("away") },
-    State { name: "away by itself (idle)", xmpp: Some("idle"), sametime: Some("idle"), ..NONE },
+    State { name: "away by itself (idle)", xmpp: Some("idle"), microsoft: Some("idle"), sametime: Some("idle"), ..NONE },
     State { name: "be right back", microsoft: Some("be-right-back"), ..NONE },
     State { name: "at lunch", sip: Some("lunch"), ..NONE },
     State { name: "away for long, on holiday", xmpp: Some("xa"), sip: Some("vacation"), ..NONE },
