@@ -1,5 +1,5 @@
 //! What people get between the platforms, shown by real servers and real clients: `docs/fidelity.md` is what this test has seen, and the test
-//! fails when it sees anything else. `UPDATE_FIDELITY=1` writes the file anew.
+//! fails when it sees anything else. With `UPDATE_FIDELITY=1` in its environment it writes the page anew.
 //!
 //! Every row says the same of every pair of platforms: each person who has something of the kind sends it to each of the others, and the cell is what
 //! the other's client shows. No cell is written here by hand.
@@ -21,7 +21,7 @@ use std::path::Path;
 use page::Page;
 use world::World;
 
-const WRITE_ANEW: &str = "UPDATE_FIDELITY=1 cargo test --workspace --test fidelity";
+const WRITE_ANEW: &str = "cargo build --workspace --bins && UPDATE_FIDELITY=1 cargo test --workspace --test fidelity";
 
 #[test]
 fn the_page_is_what_people_get() {

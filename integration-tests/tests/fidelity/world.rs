@@ -114,7 +114,8 @@ impl World {
 
     /// Notes what somebody says: the hub must keep it to itself.
     pub(crate) fn says(&mut self, words: &str) {
-        self.said.push(words.chars().take(30).collect());
+        // Up to what a log would write in another way.
+        self.said.push(words.chars().take(30).take_while(|letter| !matches!(letter, '"' | '\n' | '\\')).collect());
     }
 
     /// The hub is killed and started again. People who had signed in at it sign in again.
