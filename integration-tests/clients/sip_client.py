@@ -191,6 +191,9 @@ class UserAgent:
         if note:
             # Beside the activity, of the person: this version writes no other.
             person = call("linphone_presence_model_get_nth_person", model, ctypes.c_uint(0))
+            if not person:
+                person = call("linphone_presence_person_new", "person")
+                call("linphone_presence_model_add_person", model, person)
             call("linphone_presence_person_add_note", person, call("linphone_presence_note_new", note, "en"))
         call("linphone_core_set_presence_model", self.core, model, returns=None)
 

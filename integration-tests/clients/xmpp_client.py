@@ -9,7 +9,7 @@ One JSON object a line on standard input is a command, one a line on standard ou
     {"event": "online"}
     {"event": "message", "from": "...", "type": "chat", "id": "m1", "body": "hello"}
     {"event": "error", "from": "...", "id": "m1", "type": "cancel", "condition": "service-unavailable", "text": ""}
-    {"event": "presence", "from": "...", "type": "available", "show": "", "status": "", "priority": 0}
+    {"event": "presence", "from": "...", "type": "available", "show": "", "status": "", "priority": 0, "idle": false}
     {"event": "stanza", "from": "...", "xml": "<message ...>"}     every message, with or without a body, that is no error
     {"event": "failed", "reason": "..."}
 """
@@ -87,6 +87,7 @@ class Client(slixmpp.ClientXMPP):
             show=presence["show"],
             status=presence["status"],
             priority=presence["priority"],
+            idle=presence.xml.find("{urn:xmpp:idle:1}idle") is not None,
         )
 
     def obey(self, command):

@@ -217,9 +217,15 @@ impl MsrpClient {
     /// Sends one MESSAGE, outside any session, with these further header lines; the status of its answer.
     #[track_caller]
     pub fn page(&mut self, to: &str, headers: &str, text: &str) -> u16 {
+        self.page_as(to, headers, "text/plain;charset=UTF-8", text)
+    }
+
+    /// The same with content of any type.
+    #[track_caller]
+    pub fn page_as(&mut self, to: &str, headers: &str, media: &str, text: &str) -> u16 {
         let number = self.number();
         let call = format!("page{}{number}", self.user);
-        let more = format!("{headers}Content-Type: text/plain;charset=UTF-8\r\n");
+        let more = format!("{headers}Content-Type: {media}\r\n");
         let request = self.request("MESSAGE", to, &self.uri(), to, &call, 1, &more, text);
         self.write_sip(&request);
         self.final_answer().status().unwrap_or_default()

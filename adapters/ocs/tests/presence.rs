@@ -231,7 +231,10 @@ fn what_may_not_be_seen_is_refused() {
     let first = hub.one(own);
     hub.receive(own, first.answer(200, ""));
     hub.deliver(1, of_bob(Body::Watch(Watch::Refuse)));
-    assert_eq!(hub.one(own).header("subscription-state"), "terminated;reason=rejected");
+    let last = hub.one(own);
+    assert_eq!(last.header("subscription-state"), "terminated;reason=rejected");
+    // A client goes on showing the last state that it was told.
+    assert!(last.body.contains("<availability>18500</availability>"), "{}", last.body);
 }
 
 #[test]

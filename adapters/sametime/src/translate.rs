@@ -99,8 +99,10 @@ fn words(text: &Text, late: Option<&str>, subject: Option<&str>) -> String {
     let plain = text.plain.as_str();
     let mut words = match &text.relation {
         Some(Relation::Correction) if !plain.is_empty() => format!("* {plain}"),
+        // All taken back: nothing that could be said of which.
+        Some(Relation::Reaction(reactions)) if plain.is_empty() && reactions.is_empty() => String::new(),
         Some(Relation::Reaction(reactions)) if plain.is_empty() => {
-            reactions.iter().map(Plain::as_str).collect::<Vec<_>>().join(" ")
+            format!("reacted with {}", reactions.iter().map(Plain::as_str).collect::<Vec<_>>().join(" "))
         }
         _ => plain.to_owned(),
     };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use common::*;
 use interchange_adapter::{CloseReason, ConnId};
 use interchange_model::{
-    Body, Detail, Failure, Outcome, Receipt, ReceiptKind, Refusal, Rich, Span, Style, Text, TypingState, Wants,
+    Body, Detail, Failure, Outcome, Receipt, ReceiptKind, Refusal, Relation, Rich, Span, Style, Text, TypingState, Wants,
     Words as RichWords,
 };
 use interchange_sametime::codec::{Body as Words, ClientType, Message, Said, WireString, data, mode};
@@ -462,6 +462,20 @@ fn a_text_that_is_late_says_when_it_was_written() {
     world.idle(Duration::from_secs(3_500));
     world.deliver(text(2, "eve@globex.example", "alice@acme.example", "stale"));
     assert_eq!(world.log(conn), [Event::text(EVE, "fresh"), Event::text(EVE, "[2027-01-15 08:00:00 UTC] stale")]);
+}
+
+#[test]
+fn a_reaction_and_a_correction_are_said_in_words() {
+    let mut world = World::new(PLAIN);
+    let conn = world.sign_in("alice");
+    let texts = [
+        Text { relation: Some(Relation::Reaction(vec!["👋".into(), "🐢".into()])), ..Text::default() },
+        Text { plain: "new words".into(), relation: Some(Relation::Correction), ..Text::default() },
+    ];
+    for (number, text) in (1..).zip(texts) {
+        world.deliver(envelope(number, "eve@globex.example", "alice@acme.example", Body::Text(text)));
+    }
+    assert_eq!(world.log(conn), [Event::text(EVE, "reacted with 👋 🐢"), Event::text(EVE, "* new words")]);
 }
 
 #[test]

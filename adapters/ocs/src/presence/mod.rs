@@ -42,6 +42,7 @@ impl Dialect for Ocs {
         least_expires: 60,
         refuses_brief: false,
         has_pending: false,
+        hides_at_end: true,
         is_ordered: false,
     };
 

@@ -89,9 +89,7 @@ fn canonical(state: &State) -> PresenceState {
 
 /// The document of a person as a watcher may see them; `None`: nothing is known, or nothing may be seen.
 pub(super) fn to_document(uri: String, presence: Option<&Presence>) -> Document {
-    let Some(presence) = presence.filter(|presence| !presence.is_unknown) else {
-        return Document { uri, state: None, note: Note::None };
-    };
+    let Some(presence) = presence else { return Document { uri, state: None, note: Note::None } };
     let idle_since = presence.best().and_then(|device| device.idle_since);
     let state = match presence.state() {
         // Clients of other platforms say apart from their state that nobody touches the device (XEP-0319).
@@ -140,6 +138,8 @@ mod tests {
             };
             let want = match state {
                 Free => Available,
+                // A client goes on showing the state that a document does not name.
+                Unknown => Offline,
                 same => same,
             };
             assert_eq!(through(Form::Categories, &presence).state(), want, "{state:?}");

@@ -48,6 +48,7 @@ impl Dialect for Sip {
         least_expires: 300,
         refuses_brief: true,
         has_pending: true,
+        hides_at_end: false,
         is_ordered: true,
     };
 

@@ -27,6 +27,8 @@ pub struct Terms {
     pub refuses_brief: bool,
     /// A watcher who may not see yet is told so, and not that nothing is known.
     pub has_pending: bool,
+    /// Whoever may no longer see is shown nobody there at the end: a client keeps the state that the last document does not name.
+    pub hides_at_end: bool,
     /// A SUBSCRIBE in a dialog whose CSeq is not above the last one is refused (RFC 3261 §12.2.2).
     pub is_ordered: bool,
 }

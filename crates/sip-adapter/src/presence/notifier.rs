@@ -18,6 +18,8 @@ use crate::{Open, Refusing, Tools};
 
 /// How long a state that was asked for once is waited for.
 const FETCHED_WITHIN: Duration = Duration::from_secs(3);
+/// How a subscription ends whose watcher may not see (RFC 6665 §4.1.3).
+const REJECTED: &str = "rejected";
 /// When a NOTIFY that could not be taken is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(30);
 
@@ -274,7 +276,7 @@ pub(super) fn refused<D: Dialect>(host: &mut D, now: Now, envelope: &Envelope) {
         let Some(notifier) = host.presences().notifiers.get_mut(&key) else { continue };
         // Whoever only looked once is told nothing, in good time.
         if notifier.ends.is_none() {
-            notifier.ends = Some("rejected");
+            notifier.ends = Some(REJECTED);
         }
         notifier.is_active = false;
         notifier.changed = true;
@@ -326,8 +328,12 @@ pub(super) fn notify<D: Dialect>(host: &mut D, now: Now, key: Key) {
 fn build<D: Dialect>(host: &mut D, now: Now, link: &LinkId, key: Key) -> Result<RequestBuilder, Unencodable> {
     let presences = host.presences();
     let notifier = presences.notifiers.get_mut(&key).ok_or(Unencodable::Empty("a dialog"))?;
-    let state = presences.watched.get(&notifier.pair).and_then(|watched| watched.state.as_ref());
-    let body = D::write(&notifier.manner, &notifier.pair.1, state.filter(|_| notifier.is_active), now)?;
+    let nobody = Presence::default();
+    let state = match presences.watched.get(&notifier.pair).and_then(|watched| watched.state.as_ref()) {
+        _ if notifier.ends == Some(REJECTED) && D::TERMS.hides_at_end => Some(&nobody),
+        state => state.filter(|_| notifier.is_active),
+    };
+    let body = D::write(&notifier.manner, &notifier.pair.1, state, now)?;
     let left = notifier.expires.saturating_duration_since(now.instant).as_secs();
     let how = match notifier.ends {
         Some(reason) => format!("terminated;reason={reason}"),
