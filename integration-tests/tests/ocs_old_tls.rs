@@ -74,16 +74,20 @@ fn documented_proxy(
     directory.write("company-authority.pem", company.certificate());
     write(&directory, "edge.pem", &public.issue(&Leaf::host("sip.contoso.example")));
     write(&directory, "hub-here.pem", &company.issue_rsa(&Leaf::host(HUB_DOMAIN)));
-    let services = stunnel::shown(PAGE, CHAPTER, &[
-        ("/etc/stunnel/", format!("{}/", directory.path().display())),
-        ("accept = 5061\n", format!("accept = {}\n", from_hub.address())),
-        ("127.0.0.1:15061", inwards.address().to_string()),
-        ("10.0.0.5:5061", edge.address().to_string()),
-        ("10.0.0.6:5061", from_edge.address().to_string()),
-        ("127.0.0.1:15062", outwards.address().to_string()),
-        ("im.hub.example:5061", hub.address().to_string()),
-        ("im.hub.example", HUB_DOMAIN.to_owned()),
-    ]);
+    let services = stunnel::shown(
+        PAGE,
+        CHAPTER,
+        &[
+            ("/etc/stunnel/", format!("{}/", directory.path().display())),
+            ("accept = 5061\n", format!("accept = {}\n", from_hub.address())),
+            ("127.0.0.1:15061", inwards.address().to_string()),
+            ("10.0.0.5:5061", edge.address().to_string()),
+            ("10.0.0.6:5061", from_edge.address().to_string()),
+            ("127.0.0.1:15062", outwards.address().to_string()),
+            ("im.hub.example:5061", hub.address().to_string()),
+            ("im.hub.example", HUB_DOMAIN.to_owned()),
+        ],
+    );
     Stunnel::start(directory, &services)
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use interchange_bus::conformance::sized;
 use interchange_bus::{Bus as _, Queue as _, Verdict};
-use interchange_bus_rabbit::{Options, QueueLimits, RabbitBus, setup};
+use interchange_bus_rabbit::{CONSUMER_TIMEOUT, Options, QueueLimits, RabbitBus, setup};
 use interchange_integration_tests::load::Measurement;
 use interchange_integration_tests::processes::Usage;
 use interchange_model::QueueId;
@@ -36,7 +36,13 @@ impl Loop {
     /// Declares so many queues, one for each of so many links, and opens them all.
     pub(crate) async fn start(url: &str, count: usize) -> Self {
         let declare = Some(QueueLimits::default());
-        let options = Options { urls: vec![url.to_owned()], password: None, authorities: None, declare };
+        let options = Options {
+            urls: vec![url.to_owned()],
+            password: None,
+            authorities: None,
+            consumer_timeout: CONSUMER_TIMEOUT,
+            declare,
+        };
         let queues: Vec<QueueId> =
             (0..count).map(|number| QueueId::Link(format!("link-{number}-of-{count}").as_str().into())).collect();
         setup(&options, QueueLimits::default(), &queues, |_| ()).await.expect("the user may declare");
