@@ -1,0 +1,31 @@
+//! Who has not touched the device on XMPP (XEP-0319) is inactive at a real client of the plugin SIPE, in both dialects.
+
+use std::time::Duration;
+
+use interchange_integration_tests::ocs::{Community, Dialect};
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn is_inactive(dialect: Dialect) {
+    let community = Community::start(dialect);
+    let (mut alice, mut bob) = community.people_who_see_each_other();
+    bob.send_raw("<presence><idle xmlns='urn:xmpp:idle:1' since='2026-11-23T04:12:49Z'/></presence>");
+    alice.expect_presence("sip:bob@acme.example", "idle", SOON);
+    bob.send_raw("<presence/>");
+    alice.expect_presence("sip:bob@acme.example", "available", SOON);
+    bob.send_raw("<presence><show>away</show></presence>");
+    alice.expect_presence("sip:bob@acme.example", "away", SOON);
+    bob.send_raw("<presence><show>away</show><idle xmlns='urn:xmpp:idle:1' since='2026-11-23T04:12:49Z'/></presence>");
+    alice.expect_presence("sip:bob@acme.example", "idle", SOON);
+    community.contoso.assert_no_faults();
+}
+
+#[test]
+fn who_is_idle_on_xmpp_is_inactive_in_the_dialect_of_2007() {
+    is_inactive(Dialect::Ocs2007);
+}
+
+#[test]
+fn who_is_idle_on_xmpp_is_inactive_in_the_dialect_of_2005() {
+    is_inactive(Dialect::Lcs2005);
+}
