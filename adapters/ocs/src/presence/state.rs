@@ -155,6 +155,7 @@ mod tests {
                 Free => Available,
                 Busy | InCall | InMeeting | DoNotDisturb | Presenting => Busy,
                 Idle | BeRightBack | Away | LongAway => Away,
+                Unknown => Offline,
                 same => same,
             };
             assert_eq!(through(Form::Pidf, &presence).state(), want, "{state:?}");
