@@ -219,7 +219,7 @@ fn a_notice_is_the_administrator_s_and_for_everybody_of_the_link_who_has_signed_
     world.input(Input::Broker(Down::Notice { link: "acme".into(), text }));
     let shown = Message::new(0, Words::Admin { text: "The hub restarts at noon.".into() });
     for conn in &conns[..3] {
-        assert_eq!(world.taken(*conn), [shown.clone()]);
+        assert_eq!(world.taken(*conn), std::slice::from_ref(&shown));
     }
     assert_eq!((world.taken(conns[3]), world.taken(waits)), (vec![], vec![]), "of another link, and not signed in");
     world.input(Input::Broker(Down::Notice { link: "nowhere".into(), text: Plain::new("nobody") }));
