@@ -231,8 +231,8 @@ mod tests {
         assert_eq!(write_time(UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000_000)), None);
         let nonsense = State { last_active: Some("soon".into()), ..State::of(Availability::Away) };
         let mut seen = Seen::default();
-        seen.update(Document { uri: "sip:a@b.example".into(), state: Some(nonsense), note: Note::None }, true);
-        assert_eq!(seen.to_presence(), with(PresenceState::Away, None));
+        seen.update(Some(Document { uri: "sip:a@b.example".into(), state: Some(nonsense), note: Note::None }), true);
+        assert_eq!(seen.presence(), with(PresenceState::Away, None));
     }
 
     #[test]
