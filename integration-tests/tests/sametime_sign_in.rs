@@ -90,7 +90,7 @@ fn a_client_without_tls_comes_through_a_tunnel_that_knows_the_hub_s_certificate(
     assert_eq!(carol.expect_message(SOON).text, "through the tunnel, too");
     carol.send(&format!("@E {ALICE}"), "and back, too");
     assert_eq!(alice.expect_message(SOON).body, "and back, too");
-    expect_refused(MeanwhileClient::start(tunnel.address(), "bob", "another"), reason::WRONG);
+    expect_refused(MeanwhileClient::start(address, "bob", "another"), reason::WRONG);
     bob.expect_no_warning();
 }
 
