@@ -19,7 +19,7 @@ build:
 test: tools check
 	$(CARGO) build --workspace --bins --tests
 	$(CARGO) test --workspace
-	INTERCHANGE_TEST_BUS=rabbitmq $(CARGO) test --workspace --test first_light --test two_xmpp_servers --test walk -- --test-threads=2
+	INTERCHANGE_TEST_BUS=rabbitmq $(CARGO) test --workspace --test end_to_end -- first_light:: two_xmpp_servers:: walk::
 
 check:
 	$(CARGO) fmt --all --check

@@ -1,4 +1,4 @@
-//! Who has not touched the device on XMPP (XEP-0319) is inactive at a real client of the plugin SIPE, in both dialects.
+//! Who is available on XMPP and has not touched the device (XEP-0319) is inactive at a real client of the plugin SIPE, in both dialects.
 
 use std::time::Duration;
 
@@ -16,12 +16,6 @@ fn is_inactive(dialect: Dialect, shown: &str) {
     assert!(shown == "idle" || line.contains("Inactive"), "{line}");
     bob.send_raw("<presence/>");
     sees("available");
-    bob.send_raw("<presence><show>away</show></presence>");
-    let line = sees("away");
-    assert!(!line.contains("Inactive"), "{line}");
-    bob.send_raw("<presence><show>away</show><idle xmlns='urn:xmpp:idle:1' since='2026-11-23T04:12:49Z'/></presence>");
-    let line = sees(shown);
-    assert!(shown == "idle" || line.contains("Inactive"), "{line}");
     community.contoso.assert_no_faults();
 }
 

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::kinds::{Row, Seen, ways};
-use crate::world::{ABSENT, World};
+use crate::fidelity::kinds::{Row, Seen, ways};
+use crate::fidelity::world::{ABSENT, World};
 
 const SOON: Duration = Duration::from_secs(20);
 

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use interchange_integration_tests::tls_sip_peer::SipFrame;
 
-use crate::kinds::{Row, Seen, Way, Who, ways};
-use crate::person::{Client, Formatted, Shown, has, is_of};
-use crate::world::World;
+use crate::fidelity::kinds::{Row, Seen, Way, Who, ways};
+use crate::fidelity::person::{Client, Formatted, Shown, has, is_of};
+use crate::fidelity::world::World;
 
 const SOON: Duration = Duration::from_secs(20);
 const TURN: Duration = Duration::from_millis(500);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::kinds::{Row, Seen, Way, Who};
+use crate::fidelity::kinds::{Row, Seen, Way, Who};
 
 /// The pairs of platforms, as the page orders them.
 const PAIRS: [(Who, Who); 7] = [

@@ -8,7 +8,7 @@ use interchange_integration_tests::sip_client::SipClient;
 use interchange_integration_tests::xmpp_client::XmppClient;
 use serde_json::{Value, json};
 
-use crate::kinds::Who;
+use crate::fidelity::kinds::Who;
 
 /// One of two kinds of events is awaited so long before it is the other's turn.
 const TURN: Duration = Duration::from_millis(100);

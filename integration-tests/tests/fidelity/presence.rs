@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::kinds::{Row, Seen, Who, ways};
-use crate::person::{Client, Person, has, is_of, words_of};
-use crate::presence::states::STATES;
-use crate::world::World;
+use crate::fidelity::kinds::{Row, Seen, Who, ways};
+use crate::fidelity::person::{Client, Person, has, is_of, words_of};
+use crate::fidelity::presence::states::STATES;
+use crate::fidelity::world::World;
 
 const SOON: Duration = Duration::from_secs(20);
 /// After a restart servers and hub find each other again, and the hub asks for all states.

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::kinds::{Row, Seen, Way, Who, ways};
-use crate::person::{Client, has};
-use crate::world::World;
+use crate::fidelity::kinds::{Row, Seen, Way, Who, ways};
+use crate::fidelity::person::{Client, has};
+use crate::fidelity::world::World;
 
 const SOON: Duration = Duration::from_secs(20);
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::kinds::{Row, Seen, Who};
-use crate::person::{has, is_of};
-use crate::world::World;
+use crate::fidelity::kinds::{Row, Seen, Who};
+use crate::fidelity::person::{has, is_of};
+use crate::fidelity::world::World;
 
 const SOON: Duration = Duration::from_secs(20);
 const EVE: &str = "eve@globex.example";

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::kinds::{Row, Seen, Way, Who, ways};
-use crate::world::World;
+use crate::fidelity::kinds::{Row, Seen, Way, Who, ways};
+use crate::fidelity::world::World;
 
 const SOON: Duration = Duration::from_secs(20);
 const LONG: [(&str, usize); 2] =

@@ -13,8 +13,8 @@ use interchange_integration_tests::xmpp_client::XmppClient;
 use interchange_integration_tests::xmpp_server::{XmppPorts, XmppServer, XmppServerSettings};
 use interchange_integration_tests::{ejabberd, prosody};
 
-use crate::kinds::Who;
-use crate::person::{Client, Person};
+use crate::fidelity::kinds::Who;
+use crate::fidelity::person::{Client, Person};
 
 /// Of people who sign in at the hub.
 const PASSWORD: &str = "opensesame";

@@ -1,6 +1,6 @@
 //! The states that people choose, as each client names them.
 
-use crate::kinds::Who;
+use crate::fidelity::kinds::Who;
 
 /// A state, and the word for it in each client; `None`: the client has none.
 #[derive(Clone, Copy, Debug)]

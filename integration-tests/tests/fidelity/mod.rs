@@ -21,7 +21,8 @@ use std::path::Path;
 use page::Page;
 use world::World;
 
-const WRITE_ANEW: &str = "cargo build --workspace --bins && UPDATE_FIDELITY=1 cargo test --workspace --test fidelity";
+const WRITE_ANEW: &str =
+    "cargo build --workspace --bins && UPDATE_FIDELITY=1 cargo test --workspace --test end_to_end fidelity::";
 
 #[test]
 fn the_page_is_what_people_get() {
