@@ -16,7 +16,7 @@ use std::time::Instant;
 use interchange_credentials::{Hashing, hash};
 use interchange_integration_tests::certificates::Authority;
 use interchange_integration_tests::dns::{NameServer, ServiceRecord};
-use interchange_integration_tests::hub::{Hub, HubFiles, LinkSettings};
+use interchange_integration_tests::hub::{HUB_DOMAIN, Hub, HubFiles, LinkSettings};
 use interchange_integration_tests::load::table::{
     Row, find, milliseconds, print_faults, print_ratio, print_ratio_heading, print_table,
 };
@@ -161,7 +161,10 @@ impl Community {
         let ports = XmppPorts::reserve();
         let acme = LinkSettings::xmpp("acme", "acme.example", ports.server.number());
         files.configure(&authority, &[acme, LinkSettings::sametime("globex", "globex.example")]);
-        let names = NameServer::start(&[ServiceRecord::xmpp_server("globex.example", files.xmpp.number())]);
+        // The hub's own domain as well: it asks in that name whether a link works, and the answer comes by a connection of the other side.
+        let names = NameServer::start(
+            &["globex.example", HUB_DOMAIN].map(|domain| ServiceRecord::xmpp_server(domain, files.xmpp.number())),
+        );
         // A line of log for each stage of each message is part of what a hub does; here it would measure the test's disk.
         let hub = files.start_with(&[("INTERCHANGE_LOG", "warn")]);
         let mut users = vec!["sender".to_owned()];
