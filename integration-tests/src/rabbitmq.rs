@@ -191,6 +191,7 @@ impl RabbitMq {
             .env("RABBITMQ_ENABLED_PLUGINS_FILE", path("enabled_plugins"))
             .env("RABBITMQ_GENERATED_CONFIG_DIR", path("data"))
             .env("RABBITMQ_PID_FILE", path("pid"))
+            .env("ERL_CRASH_DUMP", path("crash.dump"))
             // Two schedulers: two cores.
             .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none");
     }
