@@ -3,10 +3,16 @@
 /// The media type.
 pub const MEDIA_TYPE: (&str, &str) = ("message", "cpim");
 
-/// Headers of a message, and of its content.
+/// Headers of a message, and of its content; as many `NS` lines may stand beside them.
 const MAX_HEADERS: usize = 64;
-/// Bytes of a header line, unfolded.
-const MAX_LINE: usize = 4_096;
+/// Bytes of a header's value, unfolded.
+const MAX_VALUE: usize = 4_096;
+/// Bytes of a header's name, and of its prefix.
+const MAX_NAME: usize = 128;
+/// Bytes of a namespace; a longer one is nobody's.
+const MAX_NAMESPACE: usize = 1_024;
+/// Bytes of a line.
+const MAX_LINE: usize = MAX_VALUE + 4 * MAX_NAME;
 
 /// Why bytes are no such message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -148,7 +154,8 @@ fn prefix(namespace: &str, at: usize) -> String {
 fn namespace(value: &str) -> Option<(&str, &str)> {
     let (prefix, rest) = value.split_once('<')?;
     let prefix = prefix.trim();
-    (!prefix.is_empty()).then_some((prefix, rest.trim_end().strip_suffix('>')?.trim()))
+    let namespace = rest.trim_end().strip_suffix('>')?.trim();
+    (!prefix.is_empty() && namespace.len() <= MAX_NAMESPACE).then_some((prefix, namespace))
 }
 
 /// Name and value of a header line.
@@ -175,17 +182,29 @@ fn block(bytes: &[u8]) -> Result<(Vec<Line>, &[u8]), CpimFault> {
             let (_, value) = lines.last_mut().ok_or(CpimFault::Line)?;
             value.push(' ');
             value.push_str(line.trim());
-            if value.len() > MAX_LINE {
+            if value.len() > MAX_VALUE {
                 return Err(CpimFault::TooMany);
             }
             continue;
         }
-        if lines.len() >= MAX_HEADERS {
+        let (name, value) = line.split_once(':').ok_or(CpimFault::Line)?;
+        let (name, value) = (name.trim(), value.trim());
+        let (prefix, local) = name.split_once('.').unwrap_or(("x", name));
+        if prefix.is_empty() || local.is_empty() || !name.bytes().all(is_of_a_name) {
+            return Err(CpimFault::Line);
+        }
+        let declares = |name: &str| name.eq_ignore_ascii_case("NS");
+        let like_it = lines.iter().filter(|(known, _)| declares(known) == declares(name)).count();
+        if prefix.len() > MAX_NAME || local.len() > MAX_NAME || value.len() > MAX_VALUE || like_it >= MAX_HEADERS {
             return Err(CpimFault::TooMany);
         }
-        let (name, value) = line.split_once(':').ok_or(CpimFault::Line)?;
-        lines.push((name.trim().to_owned(), value.trim().to_owned()));
+        lines.push((name.to_owned(), value.to_owned()));
     }
+}
+
+/// RFC 3862 §3.6 and RFC 2045 §5.1, of which each allows a little more than the other; a dot ends the prefix.
+fn is_of_a_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`{|}~".contains(&byte)
 }
 
 fn one_line(text: &str) -> String {
@@ -277,6 +296,30 @@ mod tests {
         assert_eq!(Cpim::read(other.as_bytes()).unwrap().of(crate::imdn::CPIM_NAMESPACE, "Message-ID").count(), 0);
         let undeclared = ASKING.replace("NS: imdn <urn:ietf:params:imdn>\r\n", "");
         assert_eq!(Cpim::read(undeclared.as_bytes()).unwrap().of(crate::imdn::CPIM_NAMESPACE, "Message-ID").count(), 0);
+    }
+
+    #[test]
+    fn what_was_read_is_read_again_from_what_is_written() {
+        // Names of nothing but what is not written in a name.
+        for name in ["\0\0\0", "", " ", ".", "x.", ".x", "a b", "a\u{e9}"] {
+            assert_eq!(Cpim::read(format!("{name}: v\r\n\r\n\r\n").as_bytes()), Err(CpimFault::Line), "{name:?}");
+        }
+        let again = |text: &[u8]| {
+            let message = Cpim::read(text).unwrap();
+            assert_eq!(Cpim::read(&message.write()).map(|again| again.content), Ok(message.content));
+        };
+        // Each of another namespace that was not declared.
+        let many: String = (0..64).map(|number| format!("p{number}.A: v\r\n")).collect();
+        again(format!("{many}\r\n\r\nwords").as_bytes());
+        assert_eq!(Cpim::read(format!("{many}B: v\r\n\r\n\r\n").as_bytes()), Err(CpimFault::TooMany));
+        // As long as may be, folded, and with a namespace that is too long to be one.
+        let (half, namespace) = ("v".repeat(2_047), "n".repeat(4_000));
+        let name = "N".repeat(128);
+        again(format!("NS: p <{namespace}>\r\np.{name}: {half}\r\n  {half}x\r\n\r\n\r\nwords").as_bytes());
+        // What is no UTF-8 becomes longer.
+        again(&[b"A: ".as_slice(), &[0xff; 1_300], b"\r\n\r\n\r\nwords"].concat());
+        let longer = [b"A: ".as_slice(), &[0xff; 1_400], b"\r\n\r\n\r\n"].concat();
+        assert_eq!(Cpim::read(&longer), Err(CpimFault::TooMany));
     }
 
     #[test]
