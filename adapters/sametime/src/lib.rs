@@ -209,9 +209,7 @@ impl Sametime {
             let settings = match LinkSettings::read(&link.settings) {
                 Ok(settings) => settings,
                 Err(error) => {
-                    let why = format!("the setting `{}` cannot be used: {error}", error.path);
-                    let health = Health::Broken { why };
-                    self.out.push(Output::Broker(Up::Health { link: link.id.clone(), health }));
+                    self.out.push(Output::Broker(Up::Health { link: link.id.clone(), health: error.health() }));
                     continue;
                 }
             };

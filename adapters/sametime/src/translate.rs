@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use interchange_model::{DevicePresence, Failure, Plain, Presence, PresenceState, Relation, Rich, Text};
+use interchange_model::{DevicePresence, Failure, Plain, Presence, PresenceState, Rich, Text};
 use interchange_rich_text::Reading;
 use mail_parser::MessageParser;
 use time::OffsetDateTime;
@@ -96,20 +96,11 @@ fn late(written: SystemTime, now: SystemTime) -> Option<String> {
 
 /// The words of a text. What the protocol has nothing else for is said in words.
 fn words(text: &Text, late: Option<&str>, subject: Option<&str>) -> String {
-    let plain = text.plain.as_str();
-    let mut words = match &text.relation {
-        Some(Relation::Correction) if !plain.is_empty() => format!("* {plain}"),
-        // All taken back: nothing that could be said of which.
-        Some(Relation::Reaction(reactions)) if plain.is_empty() && reactions.is_empty() => String::new(),
-        Some(Relation::Reaction(reactions)) if plain.is_empty() => {
-            format!("reacted with {}", reactions.iter().map(Plain::as_str).collect::<Vec<_>>().join(" "))
-        }
-        _ => plain.to_owned(),
-    };
+    let mut words = text.in_words().into_owned();
     if let Some(subject) = subject {
         words = if words.is_empty() { subject.to_owned() } else { format!("{subject}\n{words}") };
     }
-    for file in text.files.iter().filter(|file| !plain.contains(file.url.as_str())) {
+    for file in text.unnamed_files() {
         let description = file.description.as_ref().map(|what| format!("{}: ", what.as_str())).unwrap_or_default();
         words = format!("{words}{}{description}{}", if words.is_empty() { "" } else { "\n" }, file.url.as_str());
     }

@@ -1,7 +1,8 @@
 //! Which links there are: those that the broker names begin and end here.
 
 use interchange_adapter::{CloseReason, ConnId, Now, Output};
-use interchange_model::{Health, Link as Provisioned, Outcome, SettingsError, Up};
+use interchange_model::{Health, Link as Provisioned, Outcome, Up};
+use sip_adapter::link::{Known, changes};
 
 use crate::Sip;
 use crate::link::Link;
@@ -11,34 +12,25 @@ use crate::timers::Sleeper;
 impl Sip {
     /// Takes the whole set of links: what is gone is closed, what is new is begun, what changed is both.
     pub(crate) fn links_changed(&mut self, now: Now, links: &[Provisioned]) {
-        let same = |old: &Link, new: &Provisioned| {
-            old.id == new.id && old.domains == new.domains && LinkSettings::read(&new.settings).as_ref() == Ok(&old.settings)
-        };
-        let gone: Vec<u64> =
-            self.links.iter().filter(|(_, old)| !links.iter().any(|new| same(old, new))).map(|(number, _)| *number).collect();
-        for number in gone {
+        let known = self.links.iter().map(|(number, link)| Known {
+            number: *number,
+            id: &link.id,
+            domains: &link.domains,
+            settings: &link.settings,
+        });
+        let changes = changes(known, links, LinkSettings::read);
+        for number in changes.gone {
             self.end_link(now, number);
         }
+        for (link, error) in changes.unusable {
+            self.out.push(Output::Broker(Up::Health { link, health: error.health() }));
+        }
         let mut begun = Vec::new();
-        for link in links {
-            if self.names.contains_key(&link.id) {
-                continue;
-            }
-            match usable(link) {
-                Ok(settings) => {
-                    let number = self.number();
-                    self.names.insert(link.id.clone(), number);
-                    self.links.insert(number, Link::new(link, settings));
-                    begun.push(number);
-                }
-                Err(error) => {
-                    let why = format!(
-                        "the settings cannot be used: {}{error}",
-                        if error.path.is_empty() { String::new() } else { format!("{}: ", error.path) }
-                    );
-                    self.out.push(Output::Broker(Up::Health { link: link.id.clone(), health: Health::Broken { why } }));
-                }
-            }
+        for (link, settings) in changes.new {
+            let number = self.number();
+            self.names.insert(link.id.clone(), number);
+            self.links.insert(number, Link::new(link, settings));
+            begun.push(number);
         }
         self.judge_all(now);
         for number in begun {
@@ -118,12 +110,4 @@ impl Sip {
             }
         }
     }
-}
-
-/// The settings of a link that can work.
-fn usable(link: &Provisioned) -> Result<LinkSettings, SettingsError> {
-    if link.domains.is_empty() {
-        return Err(SettingsError::new("", "the link has no domain"));
-    }
-    LinkSettings::read(&link.settings)
 }

@@ -1,5 +1,6 @@
 //! What an envelope says.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -89,6 +90,27 @@ fn rich_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Ric
 impl Text {
     /// The most files of one message.
     pub const MOST_FILES: usize = 16;
+
+    /// The plain words; where they have something to do with an earlier text, that is said in words, for platforms that have nothing else for it.
+    /// Empty for one that only takes something back.
+    #[must_use]
+    pub fn in_words(&self) -> Cow<'_, str> {
+        let plain = self.plain.as_str();
+        match &self.relation {
+            // What people do who have no other way to correct themselves.
+            Some(Relation::Correction) if !plain.is_empty() => format!("* {plain}").into(),
+            Some(Relation::Reaction(reactions)) if plain.is_empty() && !reactions.is_empty() => {
+                let reactions: Vec<&str> = reactions.iter().map(Plain::as_str).collect();
+                format!("reacted with {}", reactions.join(" ")).into()
+            }
+            _ => plain.into(),
+        }
+    }
+
+    /// The files whose addresses do not stand in the plain words.
+    pub fn unnamed_files(&self) -> impl Iterator<Item = &SharedFile> {
+        self.files.iter().filter(|file| !self.plain.as_str().contains(file.url.as_str()))
+    }
 }
 
 /// What the sender of a text wants to be told of, beside its failure.

@@ -125,7 +125,7 @@ pub struct Settings(pub serde_json::Map<String, serde_json::Value>);
 
 /// Settings that their platform does not understand.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
+#[error("{path}{}{message}", if path.is_empty() { "" } else { ": " })]
 pub struct SettingsError {
     /// Keys from the settings' root to the wrong one, joined by dots: `dial.port`. Empty: the whole.
     pub path: String,
@@ -137,6 +137,12 @@ impl SettingsError {
     /// An error at a key.
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self { path: path.into(), message: message.into() }
+    }
+
+    /// How a link is whose settings are these.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        Health::Broken { why: format!("the settings cannot be used: {self}") }
     }
 }
 

@@ -399,8 +399,7 @@ impl Check<'_> {
         let place = self.document.as_ref().and_then(|document| document.find(prefix, &error.path, &error.message));
         let help = report::help_for(&error.message)
             .unwrap_or_else(|| "see the platform's page in docs/platforms for what it takes".to_owned());
-        let message = if error.path.is_empty() { error.message.clone() } else { format!("{}: {}", error.path, error.message) };
-        self.fault(place.unwrap_or(whole), message, help);
+        self.fault(place.unwrap_or(whole), error.to_string(), help);
     }
 
     fn members(&mut self, file: &File) -> Vec<(MemberId, String)> {

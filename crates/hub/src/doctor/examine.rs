@@ -52,7 +52,7 @@ impl Doctor {
     fn own_side(&self, link: &Link, findings: &mut Vec<Finding>) {
         let around = &self.0.around;
         if let Err(error) = platform(&link.platform).map_or(Ok(()), |platform| (platform.check_link)(&link.settings)) {
-            let why = Trouble::new(Fault::Settings, format!("{}: {error}", error.path));
+            let why = Trouble::new(Fault::Settings, error.to_string());
             findings.push(Finding::trouble("settings", link.id.to_string(), Verdict::Failed, why));
         }
         if !around.listening.contains(&link.platform) {

@@ -79,3 +79,42 @@ fn who_asks_is_answered_once_and_too_many_at_once() {
     link.up(start, way(), INTERVAL, after(start, 100));
     assert!(matches!(link.check(start, pair(), "server"), Ok(Check::Beat)) && link.deadline() == Some(start));
 }
+
+#[test]
+fn only_a_link_that_is_another_now_is_begun_anew() {
+    let read = |settings: &Settings| settings.read::<HashMap<String, u16>>();
+    let link = |name: &str, domain: &str, port: u16| Link {
+        id: name.into(),
+        member: "m".into(),
+        platform: interchange_model::PlatformName::from_static("sip"),
+        domains: vec![Domain::parse(domain).unwrap()],
+        pace: interchange_model::Pace::default(),
+        settings: serde_json::from_value(serde_json::json!({ "port": port })).unwrap(),
+    };
+    let before =
+        [link("kept", "a.example", 1), link("moved", "b.example", 1), link("set", "c.example", 1), link("ended", "d.example", 1)];
+    let settings: Vec<_> = before.iter().map(|link| read(&link.settings).unwrap()).collect();
+    let known = before.iter().zip(&settings).zip(1..).map(|((link, settings), number)| Known {
+        number,
+        id: &link.id,
+        domains: &link.domains,
+        settings,
+    });
+    let nowhere = Link { domains: Vec::new(), ..link("nowhere", "e.example", 1) };
+    let wrong = Link { settings: serde_json::from_str(r#"{"port":"x"}"#).unwrap(), ..link("ended", "d.example", 1) };
+    let after = [
+        link("new", "f.example", 1),
+        before[0].clone(),
+        link("moved", "g.example", 1),
+        link("set", "c.example", 2),
+        nowhere,
+        wrong,
+    ];
+    let changes = changes(known, &after, read);
+    assert_eq!(changes.gone, [2, 3, 4]);
+    assert_eq!(changes.new.iter().map(|(link, _)| link.id.as_str()).collect::<Vec<_>>(), ["new", "moved", "set"]);
+    let unusable: Vec<String> = changes.unusable.iter().map(|(link, error)| format!("{link}: {error}")).collect();
+    assert_eq!(unusable[0], "nowhere: the link has no domain");
+    assert!(unusable[1].starts_with("ended: port: invalid type"), "{unusable:?}");
+    assert_eq!(unusable.len(), 2);
+}
