@@ -386,6 +386,9 @@ fn what_is_wrong_beside_the_link_is_named_too() {
     assert_eq!(all["answer lost.example → acme.example"], ("failed".into(), "no-way-back".into()), "{partnered:#}");
     assert!(!all.contains_key("answer found.example → acme.example"), "{partnered:#}");
     assert_eq!(all["answer hub.example → acme.example"].0, "ok", "{partnered:#}");
+    // What the one lacks takes nothing from the others.
+    alice.send("echo@hub.example", "m2", "and now?");
+    alice.expect_message(Duration::from_secs(5));
     drop(hub);
     // The hub's own certificate: not for its domain, or over.
     for (leaf, fault) in

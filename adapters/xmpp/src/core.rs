@@ -4,6 +4,7 @@
 
 mod checks;
 mod deliveries;
+mod doubt;
 mod told;
 
 use std::collections::HashMap;
@@ -179,12 +180,7 @@ impl Core {
             sink.broker(Up::Health { link: id, health: state.health.clone() });
         }
         for (link, error) in unusable {
-            let why = if error.path.is_empty() {
-                format!("the link's settings cannot be used: {}", error.message)
-            } else {
-                format!("the link's setting `{}` cannot be used: {}", error.path, error.message)
-            };
-            sink.broker(Up::Health { link, health: Health::Broken { why } });
+            sink.broker(Up::Health { link, health: error.health() });
         }
         // One of our own domains may be gone; what is under way for it has no sender any more.
         let gone: Vec<PairKey> = self.pairs.keys().filter(|key| !self.directory.hosts(&key.own)).cloned().collect();
@@ -304,6 +300,12 @@ impl Core {
         for delivery in pair.take_handled() {
             settle(sink, &link, delivery.id, Outcome::Delivered);
         }
+        let is_quiet = pair.is_quiet() && !pair.probing;
+        if !(was_ready && is_quiet) && self.is_of_the_pair(now, sink, (&link, key, conn), was_ready, &failure) {
+            return;
+        }
+        let Some(pair) = self.pairs.get_mut(key) else { return };
+        let may_be_of_a_pair = doubt::may_be_of_a_pair(&failure).is_some();
         match failure {
             Failure::Refused(why, trouble) => {
                 pair.refused = Some((now.instant + REFUSED_FOR, why));
@@ -322,7 +324,7 @@ impl Core {
                 self.pump(now, sink, key);
             }
             // Nothing was lost, and the next message finds out whether the peer is still there.
-            _ if was_ready && pair.is_quiet() && !pair.probing => self.set_pair_alarm(key),
+            _ if was_ready && is_quiet => self.set_pair_alarm(key),
             Failure::Closed => {
                 let why = format!("{} closed the stream while messages were under way", key.partner);
                 self.link_down(now, sink, &link, key, Trouble::new(Fault::Disconnected, why), false);
@@ -330,11 +332,17 @@ impl Core {
             Failure::Away(why) => self.link_down(now, sink, &link, key, why, false),
             Failure::Misconfigured(why) => self.link_down(now, sink, &link, key, why, true),
         }
+        if may_be_of_a_pair && self.links.get(&link).is_some_and(|state| !state.health.is_up()) {
+            self.ask_others(now, sink, &link, key);
+        }
     }
 
     /// `broken`: a person must act.
     fn link_down(&mut self, now: Now, sink: &mut Sink<'_>, link: &LinkId, key: &PairKey, trouble: Trouble, broken: bool) {
         let Some(mut state) = self.links.remove(link) else { return };
+        if let Some(pair) = self.pairs.get_mut(key) {
+            pair.doubtful |= trouble.fault == Fault::NoWayBack;
+        }
         let why = trouble.text.clone();
         let health = if broken { Health::Broken { why } } else { Health::Retrying { why } };
         let mut open = self.take_all(sink, &state);
@@ -448,12 +456,12 @@ impl Core {
         self.set_pair_alarm(key);
     }
 
-    /// Pings a stream that has carried nothing for long, so that a dead connection is noticed.
+    /// Pings for what is under way, and a stream that has carried nothing for long, so that a dead connection is noticed.
     fn pump_ping(&mut self, now: Now, sink: &mut Sink<'_>, key: &PairKey) {
         let Some(pair) = self.pairs.get_mut(key) else { return };
         let Stream::Ready { conn, .. } = pair.stream else { return };
         let since = now.instant.saturating_duration_since(pair.pinged_at().unwrap_or(pair.used).max(pair.used));
-        if pair.ping_deadline().is_none() && since >= ping_after(pair, &self.settings) {
+        if pair.needs_ping(now.instant) || (pair.ping_deadline().is_none() && since >= ping_after(pair, &self.settings)) {
             self.ping(now, sink, key, conn);
         }
     }
@@ -466,6 +474,7 @@ impl Core {
                 let keepalive = pair.sent + self.settings.keepalive();
                 let ping = pair.pinged_at().unwrap_or(pair.used).max(pair.used) + ping_after(pair, &self.settings);
                 let soonest = keepalive.min(ping).min(if pair.is_quiet() && !pair.has_attention() { idle } else { ping });
+                let soonest = pair.ping_at().map_or(soonest, |at| soonest.min(at));
                 Some(pair.ping_deadline().map_or(soonest, |deadline| deadline.min(keepalive)))
             }
             Stream::Opening(_) => None,
@@ -474,7 +483,7 @@ impl Core {
         if let Some(at) = at {
             return self.timers.set_by(&mut pair.alarm, || Sleeper::Pair(key.clone()), at);
         }
-        if pair.stream == Stream::None && pair.is_quiet() && !pair.probing {
+        if pair.stream == Stream::None && pair.is_quiet() && !pair.probing && !pair.doubtful {
             let link = pair.link.clone();
             self.timers.clear(&mut pair.alarm, || Sleeper::Pair(key.clone()));
             self.pairs.remove(key);
@@ -486,6 +495,7 @@ impl Core {
 
     fn close_pair(&mut self, now: Now, sink: &mut Sink<'_>, key: &PairKey, outcome: Outcome) {
         let Some(pair) = self.pairs.get_mut(key) else { return };
+        pair.doubtful = false;
         for delivery in pair.take_all(false) {
             settle(sink, &pair.link, delivery.id, outcome);
         }

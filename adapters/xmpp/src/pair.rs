@@ -12,7 +12,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use interchange_adapter::ConnId;
@@ -25,6 +25,13 @@ const MAX_REPLIES: usize = 256;
 
 /// Presences and the like that may wait for a stream of one pair; of more the oldest are dropped.
 const MAX_TOLD: usize = 2_048;
+
+/// Between two pings that settle deliveries, so long at least: some messages a second make a ping each, hundreds share them. What is delivered is settled
+/// that much later, and after a crash of the hub that much more may come twice, within what may be in flight.
+const PING_PACE: Duration = Duration::from_millis(20);
+
+/// As many deliveries under way do not wait for more.
+const PING_COMPANY: usize = 32;
 
 /// One of our domains and one of a peer's: the unit of an outgoing stream.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -111,6 +118,10 @@ pub(crate) struct Pair {
     pub(crate) refused: Option<(Instant, Refusal)>,
     /// A ping is due as soon as the stream is ready: the link is down and this pair finds out whether it is up again.
     pub(crate) probing: bool,
+    /// A ping came to nothing: no message goes out before one is answered.
+    pub(crate) doubtful: bool,
+    /// When a ping was last answered.
+    pub(crate) answered_at: Option<Instant>,
     /// When a stanza was last sent.
     pub(crate) used: Instant,
     /// When anything was last sent.
@@ -141,6 +152,8 @@ impl Pair {
             waiting: VecDeque::new(),
             refused: None,
             probing: false,
+            doubtful: false,
+            answered_at: None,
             used: now,
             sent: now,
             alarm: Alarm::default(),
@@ -199,9 +212,10 @@ impl Pair {
         self.waiting.push_back(waiting);
     }
 
-    /// Takes the next of what waits, if there is any.
+    /// Takes the next of what waits and may go, if there is any.
     pub(crate) fn take_waiting(&mut self) -> Option<Waiting> {
-        let waiting = self.waiting.pop_front()?;
+        let may_go = |waiting: &Waiting| !self.doubtful || !matches!(waiting, Waiting::Delivery(_));
+        let waiting = self.waiting.remove(self.waiting.iter().position(may_go)?)?;
         match waiting {
             Waiting::Reply(_) => self.replies -= 1,
             Waiting::Told(_) => self.told -= 1,
@@ -265,9 +279,15 @@ impl Pair {
             .collect()
     }
 
-    /// Whether a ping should be sent now: something is under way that no ping follows.
-    pub(crate) fn needs_ping(&self) -> bool {
-        self.ping.is_none() && !self.under_way.is_empty()
+    /// Whether a ping should be sent now: something is under way that no ping follows, and no more company is waited for.
+    pub(crate) fn needs_ping(&self, now: Instant) -> bool {
+        self.under_way.len() >= PING_COMPANY && self.ping.is_none() || self.ping_at().is_some_and(|at| at <= now)
+    }
+
+    /// When a ping should be sent for what is under way: at once when the last was a while ago.
+    pub(crate) fn ping_at(&self) -> Option<Instant> {
+        let waits = self.ping.is_none() && !self.under_way.is_empty();
+        waits.then(|| self.pinged_at.map_or(self.used, |at| at + PING_PACE))
     }
 
     /// A ping was sent, after all that is under way.
@@ -328,6 +348,16 @@ impl Pair {
             Waiting::Reply(_) | Waiting::Told(_) => None,
         });
         under_way.chain(waiting).collect()
+    }
+
+    /// Whether people's words wait or are under way.
+    pub(crate) fn carries(&self) -> bool {
+        !self.under_way.is_empty() || self.waiting.iter().any(|waiting| matches!(waiting, Waiting::Delivery(_)))
+    }
+
+    /// Whether it is to be found out if the peer answers.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.probing || (self.doubtful && self.carries())
     }
 
     /// Whether nothing waits and nothing is under way.

@@ -312,12 +312,11 @@ fn push_words(out: &mut BytesMut, text: &Text, envelope: &Envelope, how: Outgoin
 
 /// The words of a body. Where nothing native says it, what a text is to an earlier one and the files that belong to it are said in words.
 fn words_of(text: &Text, has_native: bool) -> std::borrow::Cow<'_, str> {
-    let plain = text.plain.as_str();
     if has_native {
-        return plain.into();
+        return text.plain.as_str().into();
     }
-    let mut words = std::borrow::Cow::Borrowed(plain);
-    for file in text.files.iter().filter(|file| !plain.contains(file.url.as_str())) {
+    let mut words = text.in_words();
+    for file in text.unnamed_files() {
         let words = words.to_mut();
         if !words.is_empty() {
             words.push('\n');

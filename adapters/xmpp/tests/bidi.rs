@@ -1,8 +1,6 @@
 //! Answers on the streams that a partner opens (XEP-0288).
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use interchange_adapter::{CloseReason, ConnId, Transport};
 use interchange_model::{Envelope, Health, MessageId, Outcome};
 
@@ -34,12 +32,6 @@ fn opened(hub: &mut Hub, asks: bool) -> (ConnId, String) {
     let features = hub.say(conn, &header("a.example", "b.example"));
     assert!(features.contains("<sm xmlns='urn:xmpp:sm:3'/>"), "{features}");
     (conn, features)
-}
-
-fn pong(hub: &mut Hub, conn: ConnId, heard: &str) {
-    let ping = &heard[heard.rfind("<iq ").unwrap_or_else(|| panic!("no ping in {heard}"))..];
-    let id = attribute(ping, "<iq", "id");
-    hub.receive(conn, &format!("<iq from='a.example' to='b.example' type='result' id='{id}'/>"));
 }
 
 #[test]

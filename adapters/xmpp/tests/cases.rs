@@ -1,11 +1,9 @@
 //! Cases of the interworking and security documents that no other file here is about.
 
-mod common;
-
 use std::sync::Arc;
 
-use common::*;
-use interchange_adapter::{CloseReason, ConnId, Input, TlsPeer};
+use crate::common::*;
+use interchange_adapter::{CloseReason, Input, TlsPeer};
 use interchange_model::{
     Body, Detail, DevicePresence, DisplayName, Down, Envelope, Failure, Health, MessageId, Native, Outcome, PlatformName,
     Presence, PresenceState, Refusal, Text,
@@ -88,13 +86,6 @@ fn case_48_what_was_not_confirmed_when_the_stream_closed_is_sent_again_under_its
         heard.split("<message ").skip(1).map(|rest| attribute(&format!("<message {rest}"), "<message", "id")).collect()
     };
     assert_eq!(ids(&again), ids(&first));
-}
-
-/// Answers the hub's ping over the partner's own stream.
-fn pong(hub: &mut Hub, inbound: ConnId, heard: &str) {
-    let ping = &heard[heard.rfind("<iq ").unwrap_or_else(|| panic!("no ping in {heard}"))..];
-    let (from, to, id) = (attribute(ping, "<iq", "from"), attribute(ping, "<iq", "to"), attribute(ping, "<iq", "id"));
-    hub.receive(inbound, &format!("<iq from='{to}' to='{from}' type='result' id='{id}'/>"));
 }
 
 #[test]

@@ -1,8 +1,6 @@
 //! Questions whether a link works: asked by a ping, answered by what comes of it, and nobody else is disturbed.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use interchange_adapter::{ChainFault, CloseReason, Input};
 use interchange_model::{Down, Fault, Health, Outcome};
 
@@ -14,12 +12,6 @@ fn hub() -> Hub {
 
 fn check(hub: &mut Hub, from: &str) {
     hub.input(Input::Broker(Down::Check { link: "acme".into(), from: domain(from), to: domain("a.example") }));
-}
-
-fn pong(hub: &mut Hub, inbound: interchange_adapter::ConnId, heard: &str) {
-    let ping = &heard[heard.rfind("<iq ").unwrap_or_else(|| panic!("no ping in {heard}"))..];
-    let (from, to, id) = (attribute(ping, "<iq", "from"), attribute(ping, "<iq", "to"), attribute(ping, "<iq", "id"));
-    hub.receive(inbound, &format!("<iq from='{to}' to='{from}' type='result' id='{id}'/>"));
 }
 
 #[test]
@@ -83,7 +75,7 @@ fn what_fails_is_named() {
 }
 
 #[test]
-fn each_pair_has_its_own_answer_also_when_another_brings_the_link_down() {
+fn what_comes_of_one_question_touches_neither_the_link_nor_another_pair() {
     let mut hub = hub();
     check(&mut hub, "b.example");
     let first = hub.answer_dial("b.example", "a.example");
@@ -93,15 +85,36 @@ fn each_pair_has_its_own_answer_also_when_another_brings_the_link_down() {
     let second = hub.answer_dial("c.example", "a.example");
     let heard = hub.heard(second);
     hub.deliver("acme", 1, text("carol@c.example", "alice@a.example", "hello"));
-    // The first is not answered in time: the link is down, and what was under way goes back.
+    // The first is not answered in time: the peer knows no way to this domain. Nobody's words went that way.
     hub.seconds(11);
     assert_eq!(hub.checked(), [("b.example".to_owned(), Err(Fault::NoWayBack))]);
-    assert_eq!(hub.settled(), [(1, Outcome::LinkDown)]);
-    // The answer to the second still counts, and shows that the peer lives.
+    assert_eq!((hub.settled(), hub.health("acme")), (vec![], None));
     let inbound = hub.authenticated("a.example", "c.example");
     pong(&mut hub, inbound, &heard);
     assert_eq!(hub.checked(), [("c.example".to_owned(), Ok(()))]);
+    let heard = hub.heard(second);
+    assert!(heard.contains("hello"), "{heard}");
+    pong(&mut hub, inbound, &heard);
+    assert_eq!(hub.settled(), [(1, Outcome::Delivered)]);
+}
+
+#[test]
+fn a_link_that_a_question_found_away_is_up_when_the_server_answers_at_all() {
+    let mut hub = hub();
+    check(&mut hub, "b.example");
+    let (conn, _) = hub.dialled().expect("a dial");
+    hub.lost(conn, CloseReason::Unreachable, "192.0.2.20:5269 refused");
+    assert_eq!(hub.checked(), [("b.example".to_owned(), Err(Fault::PortClosed))]);
+    assert!(matches!(hub.health("acme"), Some(Health::Retrying { .. })));
+    // The server is back, and has no way to the domain of the question.
+    hub.seconds(2);
+    hub.answer_dial("b.example", "a.example");
+    assert_eq!(hub.health("acme"), None);
+    hub.seconds(31);
     assert_eq!(hub.health("acme"), Some(Health::Up));
+    hub.deliver("acme", 1, text("carol@c.example", "alice@a.example", "hello"));
+    let conn = hub.answer_dial("c.example", "a.example");
+    assert!(hub.heard(conn).contains("hello"));
 }
 
 #[test]

@@ -1,8 +1,6 @@
 //! Formatted text in XMPP: XHTML-IM (XEP-0071) from clients that write it, and to links that want it.
 
-mod common;
-
-use common::{Hub, link};
+use crate::common::{Hub, link};
 use interchange_adapter::ConnId;
 use interchange_model::{Address, Body, Colour, Envelope, Hyperlink, Plain, Relation, Rich, Span, Style, Text, Up, Words};
 
@@ -32,7 +30,7 @@ fn said(inside: &str) -> Text {
 /// What Alice's server hears of a text of Bob's, who is on another platform.
 fn told(settings: &str, text: Text) -> String {
     let mut hub = hub(settings);
-    let envelope = common::text("bob@b.example", "alice@a.example", "");
+    let envelope = crate::common::text("bob@b.example", "alice@a.example", "");
     hub.deliver("acme", 1, Envelope { origin: "sip".into(), body: Body::Text(text), ..envelope });
     let conn = hub.answer_dial("b.example", "a.example");
     let heard = hub.heard(conn);

@@ -1,10 +1,8 @@
 //! Whatever a peer sends, the adapter neither panics nor lets it through unproved; and it is fast enough to read it all.
 
-mod common;
-
 use std::time::Instant;
 
-use common::*;
+use crate::common::*;
 use interchange_adapter::{Input, Transport};
 use interchange_model::{Envelope, MessageId};
 use proptest::prelude::*;

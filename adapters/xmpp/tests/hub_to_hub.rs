@@ -1,10 +1,9 @@
 //! Two adapters wired back to back: each is the other's only peer.
 
-mod common;
 #[path = "common/net.rs"]
 mod net;
 
-use common::*;
+use crate::common::*;
 use interchange_adapter::{ChainFault, TlsPeer};
 use interchange_model::{Body, Envelope, Health, MessageId, Outcome, Refusal};
 use net::Net;

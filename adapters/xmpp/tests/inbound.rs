@@ -1,8 +1,6 @@
 //! A partner's stream to the hub: who may say what, and how it is answered.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use interchange_adapter::{ChainFault, CloseReason, Identity, TlsPeer, TlsRole, Transport};
 use interchange_model::{Body, Envelope, Failure, MessageId, Refusal, Up};
 
@@ -489,7 +487,7 @@ fn case_69_a_late_error_becomes_a_failure_for_the_first_sender() {
     hub.told();
     let id = MessageId(0x1234);
     let sent = Envelope { id, native_id: Some("c1".into()), ..text("bob@b.example", "alice@a.example", "x") };
-    let reference = common::references().write(&sent);
+    let reference = crate::common::references().write(&sent);
     for (given, of, native) in [(reference, Some(id), Some("c1")), ("m77".to_owned(), None, Some("m77"))] {
         hub.receive(
             conn,

@@ -1,10 +1,8 @@
 //! What a message is beside its words: typing, receipts, relations, files, and what only another XMPP server understands.
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{Hub, link, references, text};
+use crate::common::{Hub, link, references, text};
 use interchange_adapter::{ConnId, Input};
 use interchange_model::{
     Address, Body, Down, Envelope, MessageId, Receipt, ReceiptKind, Relation, SharedFile, Text, Typing, TypingState, Up, Wants,
@@ -120,13 +118,13 @@ fn case_38_a_receipt_finds_the_message_of_another_platform() {
         origin: "sip".into(),
         native_id: Some("imdn-1".into()),
         body: Body::Text(text),
-        ..common::text("bob@b.example", "alice@a.example", "")
+        ..crate::common::text("bob@b.example", "alice@a.example", "")
     };
     hub.deliver("acme", 1, sent.clone());
     let out = hub.answer_dial("b.example", "a.example");
     let heard = hub.heard(out);
     assert!(heard.contains("<request xmlns='urn:xmpp:receipts'/><markable xmlns='urn:xmpp:chat-markers:0'/>"), "{heard}");
-    let id = common::attribute(&heard, "<message", "id");
+    let id = crate::common::attribute(&heard, "<message", "id");
     assert_eq!(id, references().write(&sent));
     let conn = hub.authenticated("a.example", "b.example");
     for (inside, what) in [
@@ -179,7 +177,7 @@ fn case_30_a_shared_file_is_named_once() {
     hub.deliver(
         "acme",
         1,
-        Envelope { origin: "sip".into(), body: Body::Text(text), ..common::text("bob@b.example", "alice@a.example", "") },
+        Envelope { origin: "sip".into(), body: Body::Text(text), ..crate::common::text("bob@b.example", "alice@a.example", "") },
     );
     let out = hub.answer_dial("b.example", "a.example");
     let heard = hub.heard(out);

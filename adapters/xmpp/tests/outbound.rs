@@ -1,10 +1,8 @@
 //! The hub's streams to a partner: deliveries, their settling, and what happens when things break.
 
-mod common;
-
 use std::time::Duration;
 
-use common::*;
+use crate::common::*;
 use interchange_adapter::{ChainFault, CloseReason, ConnId, Identity, Input, Target, TlsPeer, TlsRole};
 use interchange_model::{Body, Down, Text};
 use interchange_model::{Envelope, Failure, Health, MessageId, Outcome, Refusal, Up};
@@ -13,17 +11,6 @@ fn hub(json: &str) -> Hub {
     let mut hub = Hub::new(&[link("acme", &["a.example", "sub.a.example"], json)], &["b.example", "c.example"]);
     assert_eq!(hub.health("acme"), Some(Health::Up));
     hub
-}
-
-fn numbered(number: u64) -> Envelope {
-    Envelope { id: MessageId(number.into()), ..text("bob@b.example", "alice@a.example", &format!("words {number}")) }
-}
-
-/// Answers the hub's ping over the partner's own stream.
-fn pong(hub: &mut Hub, inbound: ConnId, ping: &str) {
-    let (from, to) = (attribute(ping, "<iq", "from"), attribute(ping, "<iq", "to"));
-    let id = attribute(ping, "<iq", "id");
-    hub.receive(inbound, &format!("<iq from='{to}' to='{from}' type='result' id='{id}'/>"));
 }
 
 fn bounce(hub: &mut Hub, inbound: ConnId, id: &str) {
@@ -134,13 +121,28 @@ fn one_ping_at_a_time_covers_what_was_sent_before_it() {
     hub.deliver("acme", 4, numbered(4));
     let second = hub.heard(conn);
     assert_eq!((second.matches("<message ").count(), second.matches("<iq ").count()), (2, 0));
-    pong(&mut hub, inbound, ping_in(&first));
+    pong(&mut hub, inbound, &first);
     assert_eq!(hub.settled(), [(1, Outcome::Delivered), (2, Outcome::Delivered)]);
+    // The next waits for company: so long, or until there is enough of it.
+    hub.after(Duration::from_millis(19));
+    assert_eq!(hub.heard(conn), "");
+    hub.after(Duration::from_millis(1));
     let third = hub.heard(conn);
     assert_eq!((third.matches("<message ").count(), third.matches("<iq ").count()), (0, 1));
     pong(&mut hub, inbound, &third);
     assert_eq!(hub.settled(), [(3, Outcome::Delivered), (4, Outcome::Delivered)]);
-    assert_eq!(hub.heard(conn), "");
+    for number in 5..=36 {
+        assert_eq!(hub.heard(conn).matches("<iq ").count(), 0);
+        hub.deliver("acme", number, numbered(number));
+    }
+    let fourth = hub.heard(conn);
+    assert_eq!(fourth.matches("<iq ").count(), 1);
+    pong(&mut hub, inbound, &fourth);
+    assert_eq!(hub.settled().len(), 32);
+    // One message after a pause is asked for at once.
+    hub.seconds(1);
+    hub.deliver("acme", 37, numbered(37));
+    assert_eq!(hub.heard(conn).matches("<iq ").count(), 1);
 }
 
 #[test]
@@ -153,7 +155,7 @@ fn an_error_before_the_answer_refuses_that_delivery_only() {
     let inbound = hub.authenticated("a.example", "b.example");
     let heard = hub.heard(conn);
     hub.told();
-    let second = common::references().write(&numbered(2));
+    let second = crate::common::references().write(&numbered(2));
     // Somebody else's error with that id refuses nothing; it is told to whom it names.
     hub.receive(inbound, &format!("<message from='eve@a.example' to='bob@b.example' id='{second}' type='error'/>"));
     assert_eq!(hub.settled(), []);
@@ -161,7 +163,7 @@ fn an_error_before_the_answer_refuses_that_delivery_only() {
     bounce(&mut hub, inbound, &second);
     assert_eq!(hub.settled(), [(2, Outcome::Refused(Refusal::NoSuchUser))]);
     assert!(hub.submissions().is_empty());
-    pong(&mut hub, inbound, ping_in(&heard));
+    pong(&mut hub, inbound, &heard);
     assert_eq!(hub.settled(), [(1, Outcome::Delivered), (3, Outcome::Delivered)]);
 }
 
@@ -198,7 +200,7 @@ fn a_failure_is_sent_as_an_error_and_settled_like_a_message() {
     let heard = hub.heard(conn);
     assert!(heard.starts_with("<message from='bob@b.example' to='alice@a.example/w' id='m9' type='error'>"), "{heard}");
     let inbound = hub.authenticated("a.example", "b.example");
-    pong(&mut hub, inbound, ping_in(&heard));
+    pong(&mut hub, inbound, &heard);
     assert_eq!(hub.settled(), [(1, Outcome::Delivered)]);
 }
 
@@ -223,147 +225,6 @@ fn each_pair_of_domains_has_its_stream_with_its_own_certificate() {
         assert!(alpn.is_empty());
     }
     assert_eq!(hub.dialled(), None);
-}
-
-#[test]
-fn a_link_that_goes_away_takes_nothing_with_it_and_comes_back() {
-    let mut hub = hub("{}");
-    hub.deliver("acme", 1, numbered(1));
-    let conn = hub.answer_dial("b.example", "a.example");
-    hub.deliver("acme", 2, numbered(2));
-    hub.deliver("acme", 3, text("carol@c.example", "alice@a.example", "x"));
-    hub.told();
-    hub.lost(conn, CloseReason::Broken, "the connection broke");
-    let told = hub.told();
-    let [Up::Settle { .. }, Up::Settle { .. }, Up::Settle { .. }, Up::Health { health: Health::Retrying { why }, .. }] =
-        &told[..]
-    else {
-        panic!("{told:?}")
-    };
-    assert!(why.contains("a.example") && why.contains("the connection broke"), "{why}");
-    hub.told = told;
-    assert_eq!(hub.settled(), [(1, Outcome::LinkDown), (2, Outcome::LinkDown), (3, Outcome::LinkDown)]);
-    hub.told();
-    // What the broker had already handed over goes back at once.
-    hub.deliver("acme", 4, numbered(4));
-    assert_eq!(hub.settled(), [(4, Outcome::LinkDown)]);
-    hub.dialled();
-    // After about a second the same pair is tried, and only an answered ping makes the link up.
-    hub.after(Duration::from_millis(1_201));
-    let conn = hub.answer_dial("b.example", "a.example");
-    let heard = hub.heard(conn);
-    assert!(heard.starts_with("<iq ") && hub.health("acme").is_none(), "{heard}");
-    let inbound = hub.authenticated("a.example", "b.example");
-    pong(&mut hub, inbound, &heard);
-    assert_eq!(hub.health("acme"), Some(Health::Up));
-    hub.deliver("acme", 5, numbered(5));
-    assert!(hub.heard(conn).contains("words 5"));
-}
-
-#[test]
-fn a_ping_that_is_not_answered_brings_the_link_down() {
-    let mut hub = hub("{}");
-    hub.deliver("acme", 1, numbered(1));
-    let conn = hub.answer_dial("b.example", "a.example");
-    hub.seconds(29);
-    assert_eq!(hub.settled(), []);
-    hub.seconds(1);
-    assert_eq!(hub.settled(), [(1, Outcome::LinkDown)]);
-    assert!(hub.heard(conn).ends_with("</stream:stream>"));
-    assert_eq!(hub.closed(conn), Some(CloseReason::TimedOut));
-    let Some(Health::Retrying { why }) = hub.health("acme") else { panic!() };
-    assert!(why.contains("did not answer a ping") && why.contains("way back"), "{why}");
-}
-
-#[test]
-fn attempts_are_made_each_second_and_later_after_a_thirtieth_of_the_outage() {
-    let mut hub = hub("{}");
-    hub.deliver("acme", 1, numbered(1));
-    let began = hub.now.instant;
-    for _ in 0..400 {
-        let (conn, _) = hub.dialled().expect("a dial");
-        hub.lost(conn, CloseReason::Unreachable, "nobody listens");
-        let before = hub.now.instant;
-        while hub.out.is_empty() {
-            let next = hub.adapter.deadline().expect("a deadline");
-            hub.after(next - hub.now.instant);
-        }
-        let wait = (hub.now.instant - before).as_secs_f64();
-        let want = ((before - began).as_secs_f64() / 30.0).clamp(1.0, 300.0);
-        assert!((want * 0.8 - 0.01..=want * 1.21).contains(&wait), "{wait} s where {want} s was due");
-    }
-    assert_eq!(hub.settled(), [(1, Outcome::LinkDown)]);
-}
-
-#[test]
-fn a_peer_that_comes_by_itself_is_tried_at_once() {
-    let mut hub = hub("{}");
-    hub.deliver("acme", 1, numbered(1));
-    for _ in 0..8 {
-        let (conn, _) = hub.dialled().expect("a dial");
-        hub.lost(conn, CloseReason::Unreachable, "nobody listens");
-        let next = hub.adapter.deadline().unwrap();
-        hub.after(next - hub.now.instant);
-    }
-    let (conn, _) = hub.dialled().expect("a dial");
-    hub.lost(conn, CloseReason::Unreachable, "nobody listens");
-    hub.authenticated("a.example", "b.example");
-    hub.seconds(1);
-    assert!(hub.dialled().is_some());
-}
-
-#[test]
-fn an_answer_makes_the_next_failure_the_first_again() {
-    let mut hub = hub("{}");
-    hub.deliver("acme", 1, numbered(1));
-    for _ in 0..5 {
-        let (conn, _) = hub.dialled().unwrap();
-        hub.lost(conn, CloseReason::Unreachable, "");
-        hub.after(Duration::from_secs(40));
-    }
-    let conn = hub.answer_dial("b.example", "a.example");
-    let inbound = hub.authenticated("a.example", "b.example");
-    let heard = hub.heard(conn);
-    pong(&mut hub, inbound, &heard);
-    hub.deliver("acme", 2, numbered(2));
-    hub.lost(conn, CloseReason::Broken, "");
-    hub.after(Duration::from_millis(1_201));
-    assert!(hub.dialled().is_some());
-}
-
-#[test]
-fn a_wrong_certificate_waits_for_a_person_and_names_both_domains() {
-    let mut hub = hub("{}");
-    hub.deliver("acme", 1, numbered(1));
-    let (conn, _) = hub.dialled().unwrap();
-    hub.connected(conn);
-    hub.receive(conn, &answer_header("a.example", "b.example", "s1"));
-    hub.receive(conn, "<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:features>");
-    hub.receive(conn, "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
-    hub.secured(conn, certificate(&["other.example"], Ok(())));
-    assert_eq!(hub.settled(), [(1, Outcome::LinkDown)]);
-    let Some(Health::Broken { why }) = hub.health("acme") else { panic!() };
-    assert!(why.contains("a.example") && why.contains("other.example"), "{why}");
-    hub.seconds(239);
-    assert_eq!(hub.dialled(), None);
-    hub.seconds(122);
-    assert!(hub.dialled().is_some());
-}
-
-#[test]
-fn abuse_10_a_server_without_tls_gets_nothing() {
-    let mut hub = hub(r#"{"authentication":["external","dialback"]}"#);
-    hub.deliver("acme", 1, numbered(1));
-    let (conn, _) = hub.dialled().unwrap();
-    hub.connected(conn);
-    hub.heard(conn);
-    hub.receive(conn, &answer_header("a.example", "b.example", "s1"));
-    let heard = hub.say(
-        conn,
-        "<stream:features><dialback xmlns='urn:xmpp:features:dialback'/><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms></stream:features>",
-    );
-    assert_eq!(heard, "</stream:stream>");
-    assert!(matches!(hub.health("acme"), Some(Health::Broken { why }) if why.contains("no TLS")));
 }
 
 /// A dial that is answered up to the features after TLS, which are given; what the hub says then.
@@ -485,7 +346,7 @@ fn the_answer_to_another_hub_s_ping_is_told_to_it() {
     let inbound = other.authenticated("a.example", "b.example");
     other.told();
     other.receive(inbound, "<iq type='result' from='a.example' to='b.example' id='unknown'/>");
-    pong(&mut other, inbound, ping_in(&heard));
+    pong(&mut other, inbound, &heard);
     let told = other.told();
     let [Up::Relay { link, payload }] = &told[..] else { panic!("{told:?}") };
     assert_eq!(*link, "acme".into());
@@ -507,7 +368,7 @@ fn test_17_a_dead_connection_is_noticed_within_six_minutes() {
     let conn = hub.answer_dial("b.example", "a.example");
     let inbound = hub.authenticated("a.example", "b.example");
     let heard = hub.heard(conn);
-    pong(&mut hub, inbound, ping_in(&heard));
+    pong(&mut hub, inbound, &heard);
     hub.told();
     hub.seconds(360);
     assert_eq!(hub.closed(conn), Some(CloseReason::TimedOut));
@@ -521,7 +382,7 @@ fn an_idle_stream_says_goodbye_after_ten_minutes_and_costs_nothing_then() {
     let conn = hub.answer_dial("b.example", "a.example");
     let inbound = hub.authenticated("a.example", "b.example");
     let heard = hub.heard(conn);
-    pong(&mut hub, inbound, ping_in(&heard));
+    pong(&mut hub, inbound, &heard);
     hub.told();
     hub.seconds(180);
     assert_eq!(hub.heard(conn), " ");
@@ -548,7 +409,7 @@ fn test_22_a_peer_that_closes_an_idle_stream_is_no_trouble() {
     let conn = hub.answer_dial("b.example", "a.example");
     let inbound = hub.authenticated("a.example", "b.example");
     let heard = hub.heard(conn);
-    pong(&mut hub, inbound, ping_in(&heard));
+    pong(&mut hub, inbound, &heard);
     hub.told();
     hub.receive(conn, "</stream:stream>");
     assert_eq!(hub.heard(conn), "</stream:stream>");

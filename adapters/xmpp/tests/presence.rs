@@ -1,10 +1,8 @@
 //! Presence by docs/presence.md: what a partner's server says of its people, and what it is told of others.
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{Hub, attribute, device, link, text};
+use crate::common::{Hub, attribute, device, link, text};
 use interchange_adapter::{CloseReason, ConnId, Input};
 use interchange_model::{
     Body, DevicePresence, Down, Envelope, Health, MessageId, Outcome, Plain, Presence, PresenceState, Refusal, Up, Watch,

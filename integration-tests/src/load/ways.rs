@@ -114,8 +114,9 @@ impl Community {
             ],
         );
         let at_hub = |domain| ServiceRecord::xmpp_server(domain, files.xmpp.number());
-        let acme_names = NameServer::start(&[at_hub("initech.example"), at_hub("globex.example")]);
-        let initech_names = NameServer::start(&[at_hub("acme.example")]);
+        // The hub's own domain too: it asks in its name whether the links work.
+        let acme_names = NameServer::start(&["initech.example", "globex.example", HUB_DOMAIN].map(at_hub));
+        let initech_names = NameServer::start(&["acme.example", HUB_DOMAIN].map(at_hub));
         let globex = authority.issue(&Leaf::sip("globex.example"));
         let globex_tally = Tally::of_conversations(CONVERSATIONS);
         let receiver = SipReceiver::start(globex_port, &globex, authority.certificate(), &globex_tally);

@@ -18,6 +18,9 @@ use crate::stream::dialback::Answer;
 use crate::stream::outbound::{Outbound, Purpose};
 use crate::translate::{Outgoing, push_message, push_presence};
 
+/// What may wait for the answer to a ping where the last had none: more would hold up what other partners say to the link.
+const DOUBTFUL: usize = 8;
+
 /// Dialback questions under way for one link.
 const MAX_QUESTIONS: usize = 20;
 
@@ -51,6 +54,9 @@ impl Core {
         }
         if is_of_a_watcher(&envelope.body) {
             pair.attend(now.instant + ATTENTION);
+        }
+        if pair.doubtful && pair.waiting.len() >= DOUBTFUL {
+            return settle(sink, link, id, Outcome::Refused(Refusal::TimedOut));
         }
         pair.wait(Waiting::Delivery(Delivery { id, order, envelope }));
         self.pump(now, sink, &key);
@@ -141,7 +147,7 @@ impl Core {
             }
             pair.sent = now.instant;
         }
-        if pair.needs_ping() || (pair.probing && pair.ping_deadline().is_none()) {
+        if pair.needs_ping(now.instant) || (pair.is_asked() && pair.ping_deadline().is_none()) {
             self.ping(now, sink, key, conn);
         }
         self.set_pair_alarm(key);
@@ -211,6 +217,8 @@ impl Core {
         let Some(pair) = self.pairs.get_mut(key) else { return false };
         let Some(delivered) = pair.answered(id) else { return false };
         pair.probing = false;
+        pair.doubtful = false;
+        pair.answered_at = Some(now.instant);
         let link = pair.link.clone();
         for delivery in delivered {
             settle(sink, &link, delivery.id, Outcome::Delivered);

@@ -319,3 +319,16 @@ pub(crate) fn attribute(text: &str, after: &str, name: &str) -> String {
 pub(crate) fn device(text: &str) -> Option<Device> {
     Device::new(text)
 }
+
+/// A message of Bob's to Alice that is known by its number.
+pub(crate) fn numbered(number: u64) -> Envelope {
+    Envelope { id: MessageId(number.into()), ..text("bob@b.example", "alice@a.example", &format!("words {number}")) }
+}
+
+/// Answers the last ping of what was heard, over the partner's own stream.
+#[track_caller]
+pub(crate) fn pong(hub: &mut Hub, inbound: ConnId, heard: &str) {
+    let ping = &heard[heard.rfind("<iq ").unwrap_or_else(|| panic!("no ping in {heard}"))..];
+    let (from, to, id) = (attribute(ping, "<iq", "from"), attribute(ping, "<iq", "to"), attribute(ping, "<iq", "id"));
+    hub.receive(inbound, &format!("<iq from='{to}' to='{from}' type='result' id='{id}'/>"));
+}
