@@ -1,11 +1,9 @@
 //! Whose connection is whose, whether a link works, and how fast it is used.
 
-mod common;
-
 use std::time::Duration;
 
-use common::alice::Alice;
-use common::*;
+use crate::common::alice::Alice;
+use crate::common::*;
 use interchange_adapter::{CloseReason, Input, Target, TlsPeer, TlsRole, Transport, Via};
 use interchange_model::{Domain, Down, Fault, Health, Outcome, Refusal};
 

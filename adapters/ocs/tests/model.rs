@@ -1,12 +1,10 @@
 //! Random operations against a simple model: whatever becomes of sessions and connections, every message handed over is settled exactly once, none is lost,
 //! and each pair's messages reach the client in order.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::alice::{Alice, SDP};
-use common::{EDGE, Hub, Wire, proof, text};
+use crate::common::alice::{Alice, SDP};
+use crate::common::{EDGE, Hub, Wire, proof, text};
 use interchange_adapter::ConnId;
 use interchange_model::{Envelope, Health, Outcome, Up};
 use proptest::prelude::*;

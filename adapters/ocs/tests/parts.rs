@@ -1,9 +1,7 @@
 //! Texts that are too large for one message of their link.
 
-mod common;
-
-use common::alice::Alice;
-use common::*;
+use crate::common::alice::Alice;
+use crate::common::*;
 use interchange_adapter::ConnId;
 use interchange_model::{Body, Detail, Envelope, Outcome, Receipt, Refusal, Text, Wants};
 

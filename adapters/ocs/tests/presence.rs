@@ -1,9 +1,7 @@
 //! Presence, both ways, in virtual time.
 
-mod common;
-
-use common::alice::{Alice, ROUTES};
-use common::*;
+use crate::common::alice::{Alice, ROUTES};
+use crate::common::*;
 use interchange_adapter::ConnId;
 use interchange_model::{Body, DevicePresence, Envelope, Presence, PresenceState, Refusal, Watch};
 

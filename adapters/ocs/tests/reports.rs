@@ -1,9 +1,7 @@
 //! Reports of what became of a message after its answer (`application/ms-imdn+xml`), both ways.
 
-mod common;
-
-use common::alice::{Alice, SDP};
-use common::*;
+use crate::common::alice::{Alice, SDP};
+use crate::common::*;
 use interchange_adapter::ConnId;
 use interchange_model::{Body, Envelope, Failure, Outcome, Receipt, ReceiptKind, Refusal, Text, Wants};
 

@@ -1,9 +1,7 @@
 //! IM sessions, both ways: how they begin, what is said in them, how they end, and what a restart does to them.
 
-mod common;
-
-use common::alice::{Alice, ROUTES};
-use common::*;
+use crate::common::alice::{Alice, ROUTES};
+use crate::common::*;
 use interchange_adapter::ConnId;
 use interchange_model::{Body, Failure, Outcome, Receipt, ReceiptKind, Refusal, Text, Typing, TypingState, Wants};
 
@@ -434,7 +432,7 @@ fn abuse_1_nobody_speaks_in_the_session_of_another() {
 #[test]
 fn other_media_groups_and_conferences_are_refused_with_a_reason() {
     let (mut hub, _, edge) = Hub::up(EDGE);
-    let audio = common::alice::SDP.replace("message 25060 sip null", "audio 5004 RTP/AVP 0");
+    let audio = crate::common::alice::SDP.replace("message 25060 sip null", "audio 5004 RTP/AVP 0");
     let three = "EndPoints: <sip:alice@contoso.example>, <sip:bob@fabrikam.example>, <sip:carol@fabrikam.example>\r\nRequire: com.microsoft.rtc-multiparty\r\n";
     for (number, (more, media, body, reason)) in [
         ("", "application/sdp", audio.as_str(), "Only sessions of messages"),
@@ -445,8 +443,8 @@ fn other_media_groups_and_conferences_are_refused_with_a_reason() {
             "--x\r\nContent-Type: application/ms-filetransfer+xml\r\n\r\n<request/>\r\n--x--",
             "Files",
         ),
-        (three, "application/sdp", common::alice::SDP, "more than two people"),
-        ("TriggeredInvite: TRUE\r\n", "application/sdp", common::alice::SDP, "more than two people"),
+        (three, "application/sdp", crate::common::alice::SDP, "more than two people"),
+        ("TriggeredInvite: TRUE\r\n", "application/sdp", crate::common::alice::SDP, "more than two people"),
         ("", "", "", "must be offered"),
     ]
     .into_iter()
@@ -465,7 +463,7 @@ fn other_media_groups_and_conferences_are_refused_with_a_reason() {
     assert_eq!((answer.status(), answer.header("Unsupported")), (420, "adhoclist, categoryList"));
     // The session of two that stands is not touched by it.
     let mut alice = session(&mut hub, edge, "c30x");
-    hub.receive(edge, alice.says("INVITE", three, "application/sdp", common::alice::SDP));
+    hub.receive(edge, alice.says("INVITE", three, "application/sdp", crate::common::alice::SDP));
     assert_eq!(hub.one(edge).status(), 488);
     hub.receive(edge, alice.writes("we two"));
     assert_eq!(words(&hub.store_one()), "we two");

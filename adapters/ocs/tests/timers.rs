@@ -1,9 +1,7 @@
 //! Session timers (RFC 4028), both ways, in virtual time.
 
-mod common;
-
-use common::alice::{Alice, ROUTES, SDP};
-use common::*;
+use crate::common::alice::{Alice, ROUTES, SDP};
+use crate::common::*;
 use interchange_adapter::ConnId;
 use interchange_model::{Outcome, Refusal};
 use proptest::prelude::*;

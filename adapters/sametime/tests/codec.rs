@@ -1,8 +1,5 @@
 //! The codec and the ciphers against what real clients have said.
 
-#[path = "common/vectors.rs"]
-mod vectors;
-
 use std::collections::HashMap;
 
 use interchange_sametime::cipher::{self, Decryptor, Encryptor, KeyPair};
@@ -11,7 +8,7 @@ use interchange_sametime::codec::{
 };
 use proptest::prelude::*;
 
-use vectors::{Line, RECORDINGS, hex, primitives, recording};
+use crate::vectors::{Line, RECORDINGS, hex, primitives, recording};
 
 /// Every frame of every recording.
 fn frames() -> Vec<(String, bool, Vec<u8>)> {

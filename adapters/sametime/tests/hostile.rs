@@ -1,10 +1,8 @@
 //! Clients that do what none should, and the traps of the specification that concern a server.
 
-mod common;
-
 use std::time::Duration;
 
-use common::*;
+use crate::common::*;
 use interchange_adapter::{CloseReason, ConnId, Transport};
 use interchange_model::Up;
 use interchange_sametime::codec::{

@@ -1,10 +1,8 @@
 //! From the first byte to somebody who has signed in, and the end of it.
 
-mod common;
-
 use std::time::Duration;
 
-use common::*;
+use crate::common::*;
 use interchange_adapter::{CloseReason, ConnId, Input, Output, SignInError, Transport};
 use interchange_model::{Down, Health, Outcome, Up};
 use interchange_sametime::cipher::{Encryptor, KeyPair};

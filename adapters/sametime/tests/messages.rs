@@ -1,10 +1,8 @@
 //! Messages, both ways.
 
-mod common;
-
 use std::time::Duration;
 
-use common::*;
+use crate::common::*;
 use interchange_adapter::{CloseReason, ConnId};
 use interchange_model::{
     Body, Detail, Failure, Outcome, Receipt, ReceiptKind, Refusal, Relation, Rich, Span, Style, Text, TypingState, Wants,

@@ -1,10 +1,8 @@
 //! Who sees whom.
 
-mod common;
-
 use std::time::Duration;
 
-use common::*;
+use crate::common::*;
 use interchange_model::{Body, Device, DevicePresence, Envelope, Outcome, Presence, PresenceState, Refusal, Up, Watch};
 use interchange_sametime::codec::{AwareId, Awareness, Body as Words, Message, Privacy, UserItem, UserStatus, WireString};
 

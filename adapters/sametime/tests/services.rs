@@ -1,10 +1,8 @@
 //! Names, and what clients keep here.
 
-mod common;
-
 use std::time::Duration;
 
-use common::*;
+use crate::common::*;
 use interchange_adapter::{ConnId, Input, Output, Transport};
 use interchange_model::{Down, Outcome, Plain, Refusal, Up};
 use interchange_sametime::codec::{Answer, Body as Words, Item, Message, Question, Reply, Storage, WireString};
@@ -123,7 +121,7 @@ fn what_a_client_keeps_is_given_back_also_after_a_restart() {
     assert_eq!(world.store(bob, &Storage::Load { id: 3, keys: vec![0] }), [Storage::Loaded { id: 3, result: 0, items: vec![] }]);
     // A new run of the hub; entries that it does not know are of another version.
     let mut world = World::bare();
-    world.links(vec![interchange_model::Link { ..common::link("acme", &["acme.example"], PLAIN) }]);
+    world.links(vec![interchange_model::Link { ..crate::common::link("acme", &["acme.example"], PLAIN) }]);
     let odd = ("something:else".into(), vec![1]);
     world.input(Input::Broker(Down::Remembered { link: "acme".into(), entries: vec![entry, odd] }));
     let conn = world.sign_in("Alice");

@@ -3,16 +3,12 @@
 //! Only the login is the test's own, since the recorded one is encrypted for another server's key; and conversations that were encrypted are in
 //! `codec.rs`. The recorded server was free in much (it greeted, echoed words and pushed states): what a client waits for is compared.
 
-mod common;
-#[path = "common/vectors.rs"]
-mod vectors;
-
-use common::*;
+use crate::common::*;
 use interchange_adapter::{ConnId, Transport};
 use interchange_sametime::codec::{Awareness, Body as Words, Item, Message, Reply, Storage, UserStatus, service};
 use interchange_sametime::{cipher, reason};
 
-use vectors::{Line, recording};
+use crate::vectors::{Line, recording};
 
 /// What an answer means to the client that waits for it.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,10 +1,8 @@
 //! What goes beside the words of a message: typing (RFC 3994), receipts (RFC 5438), and what SIP can only say in words.
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{Hub, LB, Sip, Wire, hello, words};
+use crate::common::{Hub, LB, Sip, Wire, hello, words};
 use interchange_adapter::Input;
 use interchange_model::{
     Body, Down, Envelope, Failure, Outcome, Receipt, ReceiptKind, Refusal, Relation, SharedFile, Text, Typing, TypingState, Up,
@@ -17,7 +15,7 @@ const IMDN: &str = r#"{"host":"sip.b.example","imdn":true}"#;
 
 fn tell(hub: &mut Hub, state: TypingState) {
     let body = Body::Typing(Typing { state, conversation: None });
-    let envelope = Arc::new(Envelope { body, ..common::text(1, ALICE, BOB, "") });
+    let envelope = Arc::new(Envelope { body, ..crate::common::text(1, ALICE, BOB, "") });
     hub.input(Input::Broker(Down::Told { link: "lb".into(), envelope }));
 }
 
@@ -110,7 +108,11 @@ fn case_36_what_is_malformed_is_told_and_goes_no_further() {
 /// A text from Alice that wants receipts.
 fn asking(number: u64) -> Envelope {
     let text = Text { plain: "hello".into(), wants: Wants { delivered: true, displayed: true }, ..Text::default() };
-    Envelope { native_id: Some(format!("x{number}").into()), body: Body::Text(text), ..common::text(number, ALICE, BOB, "") }
+    Envelope {
+        native_id: Some(format!("x{number}").into()),
+        body: Body::Text(text),
+        ..crate::common::text(number, ALICE, BOB, "")
+    }
 }
 
 fn receipt(hub: &mut Hub) -> Option<(Receipt, String)> {
@@ -222,7 +224,7 @@ fn case_38_bob_asks_and_is_told() {
         id: interchange_model::MessageId(77),
         origin: "la".into(),
         body: Body::Receipt(receipt),
-        ..common::text(2, ALICE, BOB, "")
+        ..crate::common::text(2, ALICE, BOB, "")
     };
     hub.deliver(1, answer.clone());
     let message = hub.one(conn);
@@ -264,7 +266,7 @@ fn case_68_bob_asks_to_be_told_of_a_failure_and_is() {
         hub.deliver(
             number.into(),
             envelope
-                .failure(interchange_model::MessageId(70 + u128::from(number)), Refusal::NoSuchUser, common::start().wall)
+                .failure(interchange_model::MessageId(70 + u128::from(number)), Refusal::NoSuchUser, crate::common::start().wall)
                 .unwrap(),
         );
         let told = hub.one(conn);
@@ -289,7 +291,7 @@ fn case_68_bob_asks_to_be_told_of_a_failure_and_is() {
         &Sip { media: "message/cpim", ..Sip::message(9, &asking("positive-delivery, negative-delivery", "!x")) }.bytes(),
     );
     let receipt = Receipt { of: Some(envelope.id), native_id: envelope.native_id.clone(), what: ReceiptKind::Delivered };
-    hub.deliver(9, envelope.answer(interchange_model::MessageId(99), Body::Receipt(receipt), common::start().wall));
+    hub.deliver(9, envelope.answer(interchange_model::MessageId(99), Body::Receipt(receipt), crate::common::start().wall));
     assert!(hub.one(conn).body.contains("<message-id>!x</message-id>"));
 }
 
@@ -297,7 +299,7 @@ fn case_68_bob_asks_to_be_told_of_a_failure_and_is() {
 fn case_28_to_30_what_sip_has_no_header_for_is_said_in_words() {
     let said = |text: Text| {
         let (mut hub, conn) = Hub::up(LB);
-        hub.deliver(1, Envelope { body: Body::Text(text), ..common::text(1, ALICE, BOB, "") });
+        hub.deliver(1, Envelope { body: Body::Text(text), ..crate::common::text(1, ALICE, BOB, "") });
         let sent = hub.wire(conn).pop().map(|wire| wire.body);
         (sent, hub.settled().pop())
     };

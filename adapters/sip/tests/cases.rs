@@ -1,8 +1,6 @@
 //! Cases of the interworking and security documents that no other file here is about.
 
-mod common;
-
-use common::{Hub, LB, Sip, hello};
+use crate::common::{Hub, LB, Sip, hello};
 use interchange_model::{Body, Device, DisplayName, Envelope, Refusal, Text};
 
 #[test]
@@ -16,13 +14,13 @@ fn case_10_a_device_that_the_hub_never_gave_out_is_left_out() {
 
 #[test]
 fn case_12_a_domain_in_ascii_is_written_and_read() {
-    let links = [common::link("lb", &["bücher.example"], LB)];
+    let links = [crate::common::link("lb", &["bücher.example"], LB)];
     let mut hub = Hub::new(&links);
-    let conn = hub.open_dial("xn--bcher-kva.example", common::proof("xn--bcher-kva.example"));
+    let conn = hub.open_dial("xn--bcher-kva.example", crate::common::proof("xn--bcher-kva.example"));
     let options = hub.one(conn);
     hub.receive(conn, options.answer(200, ""));
     hub.told.clear();
-    hub.deliver(1, common::text(1, "alice@a.example", "bob@bücher.example", "hi"));
+    hub.deliver(1, crate::common::text(1, "alice@a.example", "bob@bücher.example", "hi"));
     let message = hub.one(conn);
     assert_eq!(message.start, "MESSAGE sip:bob@xn--bcher-kva.example SIP/2.0");
     let back = hub.take(conn, &Sip { from: "<sip:bob@XN--Bcher-kva.example>", ..Sip::message(1, "hi") }.bytes());

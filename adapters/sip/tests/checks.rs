@@ -1,8 +1,6 @@
 //! Questions whether a link works: asked by OPTIONS, answered by what comes of it.
 
-mod common;
-
-use common::{Hub, LB, certificate, domain, hello, link, proof};
+use crate::common::{Hub, LB, certificate, domain, hello, link, proof};
 use interchange_adapter::{ChainFault, CloseReason, Input};
 use interchange_model::{Down, Fault, Health};
 

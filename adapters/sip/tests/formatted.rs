@@ -1,8 +1,6 @@
 //! Formatted text in SIP: HTML and multipart/alternative, in and out, and text/plain whenever that is not wanted.
 
-mod common;
-
-use common::{Hub, LB, LB_UDP, Sip, link, text, words};
+use crate::common::{Hub, LB, LB_UDP, Sip, link, text, words};
 use interchange_adapter::{Input, Transport};
 use interchange_model::{
     Block, BlockKind, Body, Envelope, Hyperlink, Outcome, Refusal, Relation, Rich, Span, Style, Text, Wants, Words,
@@ -146,7 +144,7 @@ fn what_goes_out_comes_in_as_the_same() {
     hub.deliver(1, from_alice(sent.clone()));
     let links = [link("la", &["a.example"], r#"{"host":"sip.a.example"}"#), link("lc", &["b.example"], LB)];
     let mut other = Hub::named("other.example", 9, "{}", &links);
-    let inbound = other.accept(Transport::Tls, "192.0.2.20:40000", Some(common::proof("a.example")));
+    let inbound = other.accept(Transport::Tls, "192.0.2.20:40000", Some(crate::common::proof("a.example")));
     for (on, bytes) in hub.sends.clone() {
         assert_eq!(on, conn);
         other.input(Input::Received { conn: inbound, bytes });

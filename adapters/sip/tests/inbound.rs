@@ -1,16 +1,14 @@
 //! From a SIP server to the hub: what is taken, what is refused, and when the answer comes.
 
-mod common;
-
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Hub, LB, LB_UDP, Sip, hello, link, proof, text, words};
+use crate::common::{Hub, LB, LB_UDP, Sip, hello, link, proof, text, words};
 use interchange_adapter::{CloseReason, Input, Transport};
 use interchange_model::{DeliveryId, Down, Envelope, LinkId, MessageId, Outcome, Refusal};
 
 fn failure(of: &Envelope, why: Refusal) -> Envelope {
-    of.failure(MessageId(0x5555), why, common::start().wall).unwrap()
+    of.failure(MessageId(0x5555), why, crate::common::start().wall).unwrap()
 }
 
 #[test]

@@ -1,10 +1,8 @@
 //! Links: dialling, proof, health, connections that the peer opened, and abuse.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Hub, LB, LB_UDP, Sip, certificate, hello, link, proof};
+use crate::common::{Hub, LB, LB_UDP, Sip, certificate, hello, link, proof};
 use interchange_adapter::{ChainFault, CloseReason, ConnId, Input, Target, TlsPeer, Transport};
 use interchange_model::{Health, Outcome};
 

@@ -1,11 +1,9 @@
 //! Random operations against a simple model: whatever happens, every message handed over is settled exactly once, none is
 //! lost, and each pair's messages reach the peer in order.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::{Hub, LB, LB_UDP, Wire, proof, text};
+use crate::common::{Hub, LB, LB_UDP, Wire, proof, text};
 use interchange_adapter::ConnId;
 use interchange_model::{Envelope, Outcome, Refusal};
 use proptest::prelude::*;

@@ -1,10 +1,8 @@
 //! From the hub to a SIP server: requests, their answers, and the order of messages.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Hub, LB, LB_UDP, SMALL, Wire, certificate, hello, link, text};
+use crate::common::{Hub, LB, LB_UDP, SMALL, Wire, certificate, hello, link, text};
 use interchange_adapter::CloseReason;
 use interchange_model::{Body, Detail, Health, Outcome, Refusal, Text, TextKind};
 
@@ -307,7 +305,7 @@ fn nothing_to_say_and_no_hops_left() {
 fn answers_of_others_count_for_nothing() {
     let mut hub = Hub::new(&[link("lb", &["b.example"], LB), link("lc", &["c.example"], r#"{"dial":"never"}"#)]);
     let conn = hub.bring_up("sip.b.example");
-    let other = hub.accept(interchange_adapter::Transport::Tls, "192.0.2.30:4000", Some(common::proof("c.example")));
+    let other = hub.accept(interchange_adapter::Transport::Tls, "192.0.2.30:4000", Some(crate::common::proof("c.example")));
     let stranger =
         hub.accept(interchange_adapter::Transport::Tls, "192.0.2.99:4000", Some(certificate(&["evil.example"], Ok(()))));
     hub.deliver(1, hello(1));

@@ -1,8 +1,6 @@
 //! Texts in parts: order, one answer before the next part, failures between parts, receipts.
 
-mod common;
-
-use common::{Hub, LB_UDP, SMALL, hello, text};
+use crate::common::{Hub, LB_UDP, SMALL, hello, text};
 use interchange_adapter::{ConnId, Input};
 use interchange_model::{Body, Detail, Down, Envelope, Outcome, Plain, Refusal, Text, Up, Wants};
 

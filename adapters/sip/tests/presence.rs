@@ -1,10 +1,8 @@
 //! Presence over SIP: the hub as subscriber for people of other platforms, and as notifier for the member's own.
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{Hub, LB, Sip, Wire, link};
+use crate::common::{Hub, LB, Sip, Wire, link};
 use interchange_adapter::{ConnId, Input};
 use interchange_model::{Address, Body, DevicePresence, Down, Envelope, Outcome, Presence, PresenceState, Refusal, Up, Watch};
 
@@ -12,7 +10,7 @@ const ALICE: &str = "alice@a.example";
 const BOB: &str = "bob@b.example";
 
 fn said(from: &str, to: &str, body: Body) -> Envelope {
-    Envelope { body, ..common::text(1, from, to, "") }
+    Envelope { body, ..crate::common::text(1, from, to, "") }
 }
 
 fn tell(hub: &mut Hub, from: &str, to: &str, body: Body) {

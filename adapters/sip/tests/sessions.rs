@@ -1,8 +1,6 @@
 //! Sessions: INVITE and MSRP, both ways, in virtual time (RFC 4975, RFC 6135, RFC 7573). The client's side is plain strings.
 
-mod common;
-
-use common::{Hub, LB, Sip, Wire, certificate, hello, proof, text, words};
+use crate::common::{Hub, LB, Sip, Wire, certificate, hello, proof, text, words};
 use interchange_adapter::{CloseReason, ConnId, Input, Target, Transport, Via};
 use interchange_model::{
     Body, Detail, Down, Envelope, MessageId, Outcome, Receipt, ReceiptKind, Refusal, Text, Typing, TypingState, Up,
@@ -212,11 +210,11 @@ fn receipts_and_failures_are_reported_in_the_session() {
     }
     hub.raw(media);
     let receipt = Receipt { of: Some(envelopes[0].id), native_id: None, what: ReceiptKind::Delivered };
-    hub.deliver(5, envelopes[0].answer(MessageId(77), Body::Receipt(receipt), common::start().wall));
+    hub.deliver(5, envelopes[0].answer(MessageId(77), Body::Receipt(receipt), crate::common::start().wall));
     let report = hub.raw(media);
     assert!(report.contains(" REPORT\r\n") && report.contains("Message-ID: m1\r\n"), "{report}");
     assert!(report.contains("Byte-Range: 1-5/5\r\n") && report.contains("Status: 000 200\r\n"), "{report}");
-    hub.deliver(6, envelopes[1].failure(MessageId(78), Refusal::NoSuchUser, common::start().wall).unwrap());
+    hub.deliver(6, envelopes[1].failure(MessageId(78), Refusal::NoSuchUser, crate::common::start().wall).unwrap());
     let report = hub.raw(media);
     assert!(report.contains("Message-ID: m2\r\n") && report.contains("Status: 000 403\r\n"), "{report}");
     assert_eq!(hub.settled(), [(5, Outcome::Delivered), (6, Outcome::Delivered)]);
@@ -353,7 +351,7 @@ fn a_session_in_which_nothing_is_said_ends_after_ten_minutes() {
     }
     assert!(ended);
     assert_eq!(hub.closed, [(media, CloseReason::Finished)]);
-    assert_eq!(hub.now.instant.duration_since(common::start().instant).as_secs() / 10, 60);
+    assert_eq!(hub.now.instant.duration_since(crate::common::start().instant).as_secs() / 10, 60);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use interchange_model::{Body, Failure, Outcome, Refusal, Text, Typing, TypingState};
 
 use crate::common::*;
-use crate::play::Play;
+use crate::recorded::play::Play;
 
 const BOB: &str = "bob@fabrikam.example";
 const ALICE: &str = "alice@contoso.example";
@@ -203,11 +203,11 @@ fn vector_13_a_client_of_2005_and_its_group() {
     const GROUP: &str = "a group: ocs.md 3 and 8 leave it to be refused on purpose, and rooms are the hub's (decisions.md)";
     const NO_GROUP: &str = "of the group that the hub has refused";
     let mut play = Play::new("13-multiparty-2005.sip", EDGE);
-    crate::presence::subscribes(&mut play, 1, 2);
-    crate::presence::subscribes(&mut play, 3, 4);
+    super::presence::subscribes(&mut play, 1, 2);
+    super::presence::subscribes(&mut play, 3, 4);
     let here = interchange_model::PresenceState::Available;
-    crate::presence::shows(&mut play, 5, "bob@fabrikam.example", here, false);
-    crate::presence::shows(&mut play, 6, "carol@fabrikam.example", here, false);
+    super::presence::shows(&mut play, 5, "bob@fabrikam.example", here, false);
+    super::presence::shows(&mut play, 6, "carol@fabrikam.example", here, false);
     // The word of the offer comes back in the answer.
     play.asks(7);
     assert!(play.answers(7, 8).body.contains("m=x-ms-message "));
@@ -248,7 +248,7 @@ fn vector_13_a_client_of_2005_and_its_group() {
     play.asks_and_answers(33, 34);
     play.asks_and_answers(35, 36);
     play.hub.telling();
-    crate::presence::unsubscribes(&mut play, 37, 38, 39, 40);
+    super::presence::unsubscribes(&mut play, 37, 38, 39, 40);
     play.account(31);
 }
 

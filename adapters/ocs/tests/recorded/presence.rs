@@ -6,7 +6,7 @@ use interchange_model::{Body, DevicePresence, Envelope, Presence, PresenceState,
 use ocs_codec::presence::{Availability, Form};
 
 use crate::common::*;
-use crate::play::Play;
+use crate::recorded::play::Play;
 
 const ALICE: &str = "alice@contoso.example";
 

@@ -3,7 +3,7 @@
 use interchange_model::{Body, Outcome, PresenceState, Typing, TypingState};
 
 use crate::common::*;
-use crate::play::Play;
+use crate::recorded::play::Play;
 
 const BOB: &str = "bob@fabrikam.example";
 const ALICE: &str = "alice@contoso.example";
@@ -13,7 +13,7 @@ fn vector_14_two_clients_and_compression_that_is_refused() {
     let mut play = Play::new("14-two-clients-federated-2007.sip", EDGE);
     play.not_ours_without("partner", "between a client and its own pool");
     play.asks_and_answers(20, 22);
-    crate::presence::subscribes(&mut play, 21, 23);
+    super::presence::subscribes(&mut play, 21, 23);
     play.hub.deliver(1, text(1, BOB, ALICE, "hi from bob <b> & co"));
     let invite = play.says(25);
     play.hears(&invite, 28);
@@ -36,7 +36,7 @@ fn vector_14_two_clients_and_compression_that_is_refused() {
     play.hears(&info, 40);
     play.writes(44, 45);
     play.asks_and_answers(48, 49);
-    crate::presence::shows(&mut play, 51, BOB, PresenceState::InMeeting, false);
+    super::presence::shows(&mut play, 51, BOB, PresenceState::InMeeting, false);
     let sent = play.hub.live(play.own, 20 * 60);
     let bye = sent.iter().find(|wire| wire.method() == "BYE").expect("nothing is said any more");
     play.says_this(bye, 53);
@@ -44,6 +44,6 @@ fn vector_14_two_clients_and_compression_that_is_refused() {
     for wire in sent.iter().filter(|wire| wire.method() != "BYE") {
         play.hub.receive(play.own, wire.answer(200, ""));
     }
-    crate::presence::unsubscribes(&mut play, 62, 63, 64, 65);
+    super::presence::unsubscribes(&mut play, 62, 63, 64, 65);
     play.account(24);
 }

@@ -1,15 +1,12 @@
 //! The recorded conversations of tests/vectors, played again: whatever of them crosses the edge is said to the adapter, and what it says must be what was
 //! recorded. Each play accounts for every message of its recording: said as recorded, otherwise and why, or not ours to say and why.
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod messages;
 mod play;
 mod presence;
 mod two_clients;
 
-use common::transcript::{self, Recorded};
+use crate::common::transcript::{self, Recorded};
 use sip_codec::{Limits, Message, StreamDecoder, StreamEvent};
 
 /// Each recording, and its messages.
