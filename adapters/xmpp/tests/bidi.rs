@@ -2,14 +2,10 @@
 
 use crate::common::*;
 use interchange_adapter::{CloseReason, ConnId, Transport};
-use interchange_model::{Envelope, Health, MessageId, Outcome};
+use interchange_model::{Health, Outcome};
 
 const BIDI: &str = r#"{"bidi":true}"#;
 const ASKS: &str = "<bidi xmlns='urn:xmpp:bidi'/>";
-
-fn numbered(number: u64) -> Envelope {
-    Envelope { id: MessageId(number.into()), ..text("bob@b.example", "alice@a.example", &format!("words {number}")) }
-}
 
 fn hub(json: &str) -> Hub {
     let mut hub = Hub::new(&[link("acme", &["a.example", "sub.a.example"], json)], &["b.example", "c.example"]);

@@ -5,7 +5,7 @@ mod net;
 
 use crate::common::*;
 use interchange_adapter::{ChainFault, TlsPeer};
-use interchange_model::{Body, Envelope, Health, MessageId, Outcome, Refusal};
+use interchange_model::{Body, Envelope, Health, Outcome, Refusal};
 use net::Net;
 
 /// Hub 0 stands for `b.example` and `c.example` and links to hub 1, which stands for `a.example`.
@@ -20,10 +20,6 @@ fn two(options: &str) -> Net {
 }
 
 const DIALBACK: &str = r#","authentication":["dialback"]"#;
-
-fn numbered(number: u64) -> Envelope {
-    Envelope { id: MessageId(number.into()), ..text("bob@b.example", "alice@a.example", &format!("words {number}")) }
-}
 
 fn bodies(came: &[(interchange_model::Token, std::sync::Arc<Envelope>)]) -> Vec<String> {
     came.iter()
