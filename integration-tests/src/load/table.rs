@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::ways::DIRECT;
 use super::{Faults, Measurement};
 
 const BAR: f64 = 20.0;
@@ -55,21 +54,18 @@ pub fn find<'a>(rows: &'a [Row], way: &str, shape: &str) -> &'a Measurement {
     &row.unwrap_or_else(|| panic!("{way}, {shape} was not measured")).measured
 }
 
-/// Prints what went wrong, and says what of it the hub has to answer for. ejabberd 23.01 now and then lets messages of a saturated stream
-/// overtake each other, as the way without a hub shows: that is printed, and not counted where it is the recipient's server.
+/// Prints what went wrong, and says what it is in all.
 pub fn print_faults(rows: &[Row]) -> Faults {
-    let (mut all, mut counted) = (Faults::default(), Faults::default());
+    let mut all = Faults::default();
     for row in rows {
         let faults = row.measured.faults;
         all.add(faults);
-        let overtaken = if row.way.ends_with("ejabberd") || row.way == DIRECT { 0 } else { faults.overtaken };
-        counted.add(Faults { overtaken, ..faults });
         if faults.total() > 0 {
             println!("  {}, {}: {faults}", row.way, row.shape);
         }
     }
     println!("\nIn the warm-ups and all runs together: {all}");
-    counted
+    all
 }
 
 /// Which way a ratio is good.
