@@ -2,7 +2,7 @@
 
 use interchange_adapter::{CloseReason, ConnId, Now, Output};
 use interchange_model::{Health, Link as Provisioned, Outcome, Up};
-use sip_adapter::link::{Known, changes};
+use sip_adapter::links::{Known, changes};
 
 use crate::Ocs;
 use crate::link::Link;

@@ -319,7 +319,7 @@ impl Core {
                 self.checked(sink, key, Err(trouble));
             }
             // Somebody's presence is known by this stream: whether the peer is still there is found out now.
-            _ if was_ready && pair.is_quiet() && !pair.probing && pair.is_attended(now.instant) => {
+            _ if was_ready && is_quiet && pair.is_attended(now.instant) => {
                 pair.probing = true;
                 self.pump(now, sink, key);
             }

@@ -281,13 +281,14 @@ impl Pair {
 
     /// Whether a ping should be sent now: something is under way that no ping follows, and no more company is waited for.
     pub(crate) fn needs_ping(&self, now: Instant) -> bool {
-        self.under_way.len() >= PING_COMPANY && self.ping.is_none() || self.ping_at().is_some_and(|at| at <= now)
+        self.ping_at().is_some_and(|at| at <= now)
     }
 
-    /// When a ping should be sent for what is under way: at once when the last was a while ago.
+    /// When a ping should be sent for what is under way: at once when the last was a while ago, or when there is company enough.
     pub(crate) fn ping_at(&self) -> Option<Instant> {
         let waits = self.ping.is_none() && !self.under_way.is_empty();
-        waits.then(|| self.pinged_at.map_or(self.used, |at| at + PING_PACE))
+        let last = self.pinged_at.filter(|_| self.under_way.len() < PING_COMPANY);
+        waits.then(|| last.map_or(self.used, |at| at + PING_PACE))
     }
 
     /// A ping was sent, after all that is under way.

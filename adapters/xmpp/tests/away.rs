@@ -2,16 +2,11 @@
 
 use std::time::Duration;
 
-use interchange_adapter::{CloseReason, ConnId};
+use interchange_adapter::CloseReason;
 use interchange_model::{Health, Outcome, Refusal, Up};
 
 use crate::common::*;
-
-fn hub(json: &str) -> Hub {
-    let mut hub = Hub::new(&[link("acme", &["a.example", "sub.a.example"], json)], &["b.example", "c.example"]);
-    assert_eq!(hub.health("acme"), Some(Health::Up));
-    hub
-}
+use crate::outbound::hub;
 
 #[test]
 fn a_link_that_goes_away_takes_nothing_with_it_and_comes_back() {
@@ -63,8 +58,9 @@ fn a_ping_that_is_not_answered_brings_the_link_down() {
     assert!(why.contains("did not answer a ping") && why.contains("way back"), "{why}");
 }
 
-/// Alice's server answers what is for c.example, and has no way to b.example; one message to each is under way, and the time of the first is over.
-fn without_a_way_to_b() -> (Hub, ConnId, ConnId) {
+#[test]
+fn one_domain_without_a_way_back_does_not_stop_the_others_of_a_link() {
+    // Alice's server answers what is for c.example, and has no way to b.example.
     let mut hub = hub("{}");
     hub.deliver("acme", 1, numbered(1));
     hub.answer_dial("b.example", "a.example");
@@ -72,12 +68,6 @@ fn without_a_way_to_b() -> (Hub, ConnId, ConnId) {
     hub.deliver("acme", 2, text("carol@c.example", "alice@a.example", "from c"));
     let conn = hub.answer_dial("c.example", "a.example");
     let inbound = hub.authenticated("a.example", "c.example");
-    (hub, conn, inbound)
-}
-
-#[test]
-fn one_domain_without_a_way_back_does_not_stop_the_others_of_a_link() {
-    let (mut hub, conn, inbound) = without_a_way_to_b();
     let heard = hub.heard(conn);
     pong(&mut hub, inbound, &heard);
     assert_eq!(hub.settled(), [(2, Outcome::Delivered)]);

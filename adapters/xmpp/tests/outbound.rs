@@ -7,7 +7,7 @@ use interchange_adapter::{ChainFault, CloseReason, ConnId, Identity, Input, Targ
 use interchange_model::{Body, Down, Text};
 use interchange_model::{Envelope, Failure, Health, MessageId, Outcome, Refusal, Up};
 
-fn hub(json: &str) -> Hub {
+pub(crate) fn hub(json: &str) -> Hub {
     let mut hub = Hub::new(&[link("acme", &["a.example", "sub.a.example"], json)], &["b.example", "c.example"]);
     assert_eq!(hub.health("acme"), Some(Health::Up));
     hub

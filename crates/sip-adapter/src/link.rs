@@ -1,12 +1,11 @@
 //! Whether a link works, as a plain value: the connection that the hub's own requests go on, OPTIONS and keep-alives over it, pauses, servers that are
 //! of no use now, and who has asked. The adapter does what it says is due.
 
-use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use interchange_adapter::{ConnId, Outage, Output};
-use interchange_model::{Domain, Fault, Health, Link, LinkId, Settings, SettingsError, Trouble};
+use interchange_model::{Domain, Fault, Health, LinkId, Trouble};
 use sip_codec::Response;
 use sip_stack::{ClientId, Flow, FlowId};
 
@@ -26,55 +25,6 @@ const MOST_AVOIDED: usize = 16;
 const MOST_CHECKS: usize = 64;
 /// Flows of links' own requests have this bit, which no connection's number has.
 pub const OWN_FLOWS: u64 = 1 << 62;
-
-/// A link that an adapter has, by its number there.
-pub struct Known<'a, S> {
-    /// Its number.
-    pub number: u64,
-    /// Its name.
-    pub id: &'a LinkId,
-    /// Its domains.
-    pub domains: &'a [Domain],
-    /// Its settings, as they were read.
-    pub settings: &'a S,
-}
-
-/// What a new set of links changes. One that is another now is gone, and new.
-pub struct Changes<'a, S> {
-    /// The numbers of those that are gone.
-    pub gone: Vec<u64>,
-    /// Those that are new and can be used.
-    pub new: Vec<(&'a Link, S)>,
-    /// Those that cannot be used.
-    pub unusable: Vec<(LinkId, SettingsError)>,
-}
-
-/// What a new set of links changes for an adapter that has these.
-pub fn changes<'a, 'b, S: PartialEq + 'b>(
-    known: impl Iterator<Item = Known<'b, S>>,
-    links: &'a [Link],
-    read: impl Fn(&Settings) -> Result<S, SettingsError>,
-) -> Changes<'a, S> {
-    let known: HashMap<&LinkId, Known<'b, S>> = known.map(|known| (known.id, known)).collect();
-    let mut kept = HashSet::new();
-    let mut changes = Changes { gone: Vec::new(), new: Vec::new(), unusable: Vec::new() };
-    for link in links {
-        let settings = match link.domains.is_empty() {
-            true => Err(SettingsError::new("", "the link has no domain")),
-            false => read(&link.settings),
-        };
-        match (settings, known.get(&link.id)) {
-            (Err(error), _) => changes.unusable.push((link.id.clone(), error)),
-            (Ok(settings), Some(known)) if link.domains == known.domains && settings == *known.settings => {
-                kept.insert(known.number);
-            }
-            (Ok(settings), _) => changes.new.push((link, settings)),
-        }
-    }
-    changes.gone = known.values().map(|known| known.number).filter(|number| !kept.contains(number)).collect();
-    changes.gone.sort_unstable();
-    changes
-}
 
 /// What a link is doing. A line each, as one would draw it.
 pub enum Stage {
